@@ -1,0 +1,125 @@
+/** IP addresses as bytes in network order: 4 or 16 of them. Text follows RFC 4291 on input and RFC 5952 on output. */
+import { isIPv4, isIPv6 } from "node:net";
+
+const HEX: readonly string[] = Array.from({ length: 65536 }, (_, value) => value.toString(16));
+
+/** Bytes of an address, or null when `text` is none (a zone `%eth0` is not accepted). */
+export function parseAddress(text: string): Uint8Array | null {
+  if (isIPv4(text)) return Uint8Array.from(text.split("."), Number);
+  if (!isIPv6(text) || text.includes("%")) return null;
+  let hex = text;
+  const lastColon = hex.lastIndexOf(":");
+  const tail = hex.slice(lastColon + 1);
+  if (tail.includes(".")) {
+    const [a = 0, b = 0, c = 0, d = 0] = tail.split(".").map(Number);
+    hex = `${hex.slice(0, lastColon + 1)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
+  }
+  const [head = "", rest] = hex.split("::");
+  const left = head === "" ? [] : head.split(":");
+  const right = rest === undefined || rest === "" ? [] : rest.split(":");
+  const groups =
+    rest === undefined
+      ? left
+      : [...left, ...new Array<string>(8 - left.length - right.length).fill("0"), ...right];
+  const bytes = new Uint8Array(16);
+  groups.forEach((group, index) => {
+    const value = Number.parseInt(group, 16);
+    bytes[index * 2] = value >>> 8;
+    bytes[index * 2 + 1] = value & 255;
+  });
+  return bytes;
+}
+
+/** Text of the 4 or 16 bytes at `offset`. */
+export function formatAddress(bytes: Uint8Array, offset = 0, length = bytes.length - offset): string {
+  if (length === 4) return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}`;
+  const group = (index: number): number => (bytes[offset + index * 2]! << 8) | bytes[offset + index * 2 + 1]!;
+  let bestStart = -1;
+  let bestLength = 1;
+  for (let start = 0; start < 8; ) {
+    if (group(start) !== 0) {
+      start++;
+      continue;
+    }
+    let end = start;
+    while (end < 8 && group(end) === 0) end++;
+    if (end - start > bestLength) {
+      bestStart = start;
+      bestLength = end - start;
+    }
+    start = end;
+  }
+  if (isMapped(bytes, offset)) return `::ffff:${formatAddress(bytes, offset + 12, 4)}`;
+  let text = "";
+  for (let index = 0; index < 8; index++) {
+    if (index === bestStart) {
+      text += "::";
+      index += bestLength - 1;
+      continue;
+    }
+    if (text !== "" && !text.endsWith(":")) text += ":";
+    text += HEX[group(index)]!;
+  }
+  return text;
+}
+
+/** Whether the 16 bytes at `offset` are an IPv4-mapped address (::ffff:0:0/96). */
+export function isMapped(bytes: Uint8Array, offset = 0): boolean {
+  for (let index = 0; index < 10; index++) if (bytes[offset + index] !== 0) return false;
+  return bytes[offset + 10] === 255 && bytes[offset + 11] === 255;
+}
+
+/** The four bytes at `offset` as an unsigned number, most significant first: a key for maps. */
+export function ipv4Key(bytes: Uint8Array, offset = 0): number {
+  return (
+    ((bytes[offset]! << 24) | (bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!) >>>
+    0
+  );
+}
+
+/** The sixteen bytes at `offset` as a string of eight UTF-16 units: a key for maps, not for people. */
+export function ipv6Key(bytes: Uint8Array, offset = 0): string {
+  return String.fromCharCode(
+    (bytes[offset]! << 8) | bytes[offset + 1]!,
+    (bytes[offset + 2]! << 8) | bytes[offset + 3]!,
+    (bytes[offset + 4]! << 8) | bytes[offset + 5]!,
+    (bytes[offset + 6]! << 8) | bytes[offset + 7]!,
+    (bytes[offset + 8]! << 8) | bytes[offset + 9]!,
+    (bytes[offset + 10]! << 8) | bytes[offset + 11]!,
+    (bytes[offset + 12]! << 8) | bytes[offset + 13]!,
+    (bytes[offset + 14]! << 8) | bytes[offset + 15]!,
+  );
+}
+
+export interface Prefix {
+  readonly bytes: Uint8Array;
+  /** Bits that count, 0–32 or 0–128. */
+  readonly length: number;
+}
+
+/** `10.0.0.0/8`, `2001:db8::/32`, or a bare address (all bits). Host bits are cleared. Null when it is neither. */
+export function parsePrefix(text: string): Prefix | null {
+  const slash = text.indexOf("/");
+  const bytes = parseAddress(slash < 0 ? text : text.slice(0, slash));
+  if (bytes === null) return null;
+  const bits = bytes.length * 8;
+  if (slash < 0) return { bytes, length: bits };
+  const suffix = text.slice(slash + 1);
+  if (!/^\d{1,3}$/.test(suffix) || Number(suffix) > bits) return null;
+  const length = Number(suffix);
+  for (let index = 0; index < bytes.length; index++) {
+    const keep = Math.max(0, Math.min(8, length - index * 8));
+    bytes[index] = bytes[index]! & (0xff00 >> keep) & 0xff;
+  }
+  return { bytes, length };
+}
+
+/** Whether the address at `bytes[offset]` (of the prefix's family) lies inside `prefix`. */
+export function prefixContains(prefix: Prefix, bytes: Uint8Array, offset = 0): boolean {
+  const whole = prefix.length >> 3;
+  for (let index = 0; index < whole; index++) if (bytes[offset + index] !== prefix.bytes[index]) return false;
+  const rest = prefix.length & 7;
+  if (rest === 0) return true;
+  const mask = (0xff00 >> rest) & 0xff;
+  return (bytes[offset + whole]! & mask) === (prefix.bytes[whole]! & mask);
+}

@@ -1,0 +1,219 @@
+/**
+ * The narrow seam around the kernel: what the addon (`tidesman.node`, C++) and its in-memory twin (`fake.ts`) both
+ * offer. One JavaScript call per batch, typed arrays, no object per packet. One conformance suite runs on both.
+ */
+
+// ------------------------------------------------------------------------------------------------ packet queue
+
+/** Indexes into one packet's row of `PacketQueue.meta` (unsigned 32-bit, host order). */
+export const PACKET = {
+  /** Kernel packet id, for a deferred verdict. */
+  ID: 0,
+  /** EtherType of the payload (0x0800, 0x86dd). */
+  PROTOCOL: 1,
+  /** Netfilter hook number. */
+  HOOK: 2,
+  /** skb mark at the hook. */
+  MARK: 3,
+  /** Interface indexes; 0 when absent. PHYS_* are the bridge ports. */
+  IN_DEVICE: 4,
+  OUT_DEVICE: 5,
+  PHYS_IN_DEVICE: 6,
+  PHYS_OUT_DEVICE: 7,
+  /** Payload: offset in `slab`, bytes there, and bytes the packet really has. */
+  OFFSET: 8,
+  CAPTURED: 9,
+  LENGTH: 10,
+  /** `enum ip_conntrack_info` when the kernel sent conntrack attributes, else 0xffffffff. */
+  CONNTRACK_INFO: 11,
+  /** Offset in `slab` of the raw NFQA_CT attribute payload and its length; 0 when absent. */
+  CONNTRACK_OFFSET: 12,
+  CONNTRACK_LENGTH: 13,
+  /** NFQA_SKB_INFO bits. */
+  SKB_INFO: 14,
+  STRIDE: 16,
+} as const;
+
+/** Indexes into one packet's row of `PacketQueue.verdicts`. */
+export const VERDICT = {
+  /** One of NF, or PENDING to answer later through `verdict()`. */
+  CODE: 0,
+  /** 1 to set the mark. */
+  SET_MARK: 1,
+  MARK: 2,
+  STRIDE: 3,
+} as const;
+
+/** Netfilter verdicts, linux/netfilter.h. */
+export const NF = { DROP: 0, ACCEPT: 1, REPEAT: 4, PENDING: 0xffffffff } as const;
+
+export interface PacketQueueOptions {
+  /** NFQUEUE number, 0–65535. */
+  readonly queue: number;
+  /** Bytes of payload copied to user space. */
+  readonly copyRange: number;
+  /** Packets the kernel holds before the queue counts as full. */
+  readonly maxLength: number;
+  /** NFQA_CFG_F_FAIL_OPEN: accept instead of drop when the queue is full. */
+  readonly failOpen: boolean;
+  /** Ask for conntrack attributes; ignored (see `conntrack`) where the kernel answers EOPNOTSUPP. */
+  readonly conntrack: boolean;
+  /** Most packets handed over in one call. */
+  readonly batch: number;
+  /** Socket receive buffer, bytes (SO_RCVBUFFORCE). */
+  readonly receiveBuffer: number;
+  /** Verdict for packets that the callback leaves undecided because it threw. */
+  readonly failVerdict: number;
+}
+
+export interface PacketQueueStats {
+  readonly packets: number;
+  readonly batches: number;
+  readonly pending: number;
+  readonly truncated: number;
+  readonly malformed: number;
+  /** Times the kernel dropped messages because the socket buffer was full (ENOBUFS). */
+  readonly overruns: number;
+  readonly sendErrors: number;
+  readonly verdictErrors: number;
+  readonly callbackErrors: number;
+}
+
+export interface PacketQueue {
+  readonly slab: Uint8Array;
+  readonly meta: Uint32Array;
+  readonly verdicts: Uint32Array;
+  /** Whether the kernel agreed to send conntrack attributes. */
+  readonly conntrack: boolean;
+  /** Decides one packet that a batch left PENDING. Unknown ids are counted by the kernel as verdict errors. */
+  verdict(id: number, code: number, setMark: boolean, mark: number): void;
+  stats(): PacketQueueStats;
+  close(): void;
+}
+
+// ------------------------------------------------------------------------------------------------ UDP
+
+/** Indexes into one slot's row of `UdpArena.meta` (signed 32-bit, host order unless said). */
+export const SLOT = {
+  /** Bytes received; 0 when the datagram was longer than the slot (counted as truncated). */
+  RECEIVED: 0,
+  /** Bytes to send. */
+  LENGTH: 1,
+  /** 4 or 6. */
+  FAMILY: 2,
+  /** Peer port, host order. */
+  PEER_PORT: 3,
+  /** Peer address, four words in network byte order (memory order); IPv4 uses the first. */
+  PEER_ADDRESS: 4,
+  /** IPV6 scope id of the peer. */
+  PEER_SCOPE: 8,
+  /** Ingress interface index (IP_PKTINFO / IPV6_PKTINFO); 0 on connected sockets. */
+  INTERFACE: 9,
+  /** Address the datagram was sent to, and the reply leaves from; as PEER_ADDRESS. */
+  LOCAL_ADDRESS: 10,
+  STRIDE: 16,
+} as const;
+
+export interface UdpArenaOptions {
+  /** Slots and bytes per slot. Slots are numbered from 0; `memory` holds `slots * slotSize` bytes. */
+  readonly slots: number;
+  readonly slotSize: number;
+  /** Room for sends listed by one callback. */
+  readonly maxSends: number;
+  /** Rounds of recvmmsg before the event loop gets a turn. */
+  readonly rounds: number;
+}
+
+export interface UdpSocketOptions {
+  readonly family: 4 | 6;
+  /** Bind address and port; port 0 lets the kernel choose a random one. */
+  readonly address: string;
+  readonly port: number;
+  /** Connect to a peer; then only its datagrams arrive. */
+  readonly peer?: { readonly address: string; readonly port: number };
+  /** Where received datagrams go: slots `firstSlot … firstSlot + batch - 1`. Sockets may share them. */
+  readonly firstSlot: number;
+  readonly batch: number;
+  /** Bytes asked for with SO_RCVBUFFORCE / SO_SNDBUFFORCE. */
+  readonly buffer: number;
+  readonly reusePort?: boolean;
+  /** An already bound descriptor (systemd socket activation) instead of a new socket. */
+  readonly fd?: number;
+  /** SO_MARK for what the socket sends. */
+  readonly mark?: number;
+}
+
+export interface UdpArenaStats {
+  readonly received: number;
+  readonly sent: number;
+  readonly batches: number;
+  readonly truncated: number;
+  readonly sendErrors: number;
+  readonly callbackErrors: number;
+}
+
+/**
+ * UDP sockets over one arena of memory. `onBatch(socket, count)`: `count` datagrams stand in the socket's first
+ * `count` slots. What the callback wants sent it lists: `list(slot, socket)` after setting LENGTH (and the peer fields,
+ * which a received slot already has); on return the list is sent with as few sendmmsg calls as it allows.
+ */
+export interface UdpArena {
+  readonly memory: Uint8Array;
+  readonly meta: Int32Array;
+  /** Pairs (slot, socket); `control[0]` is the number of pairs. Written by `list`, or directly on a hot path. */
+  readonly sends: Int32Array;
+  readonly control: Int32Array;
+  open(options: UdpSocketOptions): UdpSocket;
+  /** Sends what is listed now; for use outside a callback (timers, TCP answers). */
+  flush(): void;
+  stats(): UdpArenaStats;
+  close(): void;
+}
+
+export interface UdpSocket {
+  /** Number of the socket in its arena, from 0. */
+  readonly index: number;
+  readonly port: number;
+  close(): void;
+}
+
+// ------------------------------------------------------------------------------------------------ links, sets, connections
+
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  /** IFLA_LINK: interface index of the veth peer in its own namespace; 0 when none. */
+  readonly peer: number;
+  /** IFLA_MASTER: the bridge it is a port of; 0 when none. */
+  readonly master: number;
+  /** `bridge`, `veth`, `macvlan`, …; empty when the kernel names none. */
+  readonly kind: string;
+  readonly up: boolean;
+  /** `aa:bb:cc:dd:ee:ff`, or empty. */
+  readonly hardwareAddress: string;
+  /** With prefix lengths: `172.17.0.2/16`, `fe80::1/64`. */
+  readonly addresses: readonly string[];
+}
+
+export interface Native {
+  /** Throws TM_NATIVE_* errors: missing, not permitted, queue taken, not supported by the kernel. */
+  openPacketQueue(options: PacketQueueOptions, onBatch: (count: number) => void): PacketQueue;
+  openUdpArena(options: UdpArenaOptions, onBatch: (socket: number, count: number) => void): UdpArena;
+  /** Interfaces of a network namespace (a path such as /proc/1/ns/net), or of our own when omitted. */
+  links(namespace?: string): readonly Link[];
+  /** Calls back (coalesced) whenever links or addresses of our own namespace change. Returns the unsubscriber. */
+  watchLinks(onChange: () => void): () => void;
+  /**
+   * Adds one address or prefix to an ipset over netlink, or refreshes it; about a microsecond-scale syscall, safe on the
+   * data thread. `timeout` in seconds for sets that have one. Throws TM_NATIVE_IPSET with the errno's name.
+   */
+  ipsetAdd(set: string, entry: string, timeout?: number): void;
+  /** Removes an entry; no error when it is not there. */
+  ipsetDelete(set: string, entry: string): void;
+  /** Deletes every conntrack entry whose original source or destination is `address`. Returns how many. */
+  conntrackDelete(address: string): number;
+  /** Sets the bits `mask` of the mark to `mark` on every conntrack entry with original source `address`. Returns how many. */
+  conntrackMark(address: string, mark: number, mask: number): number;
+  /** Destroys (SOCK_DESTROY) all TCP sockets in a network namespace, so that peers get a reset. Returns how many. */
+  resetConnections(namespace: string): number;
+}
