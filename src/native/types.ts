@@ -34,7 +34,11 @@ export const PACKET = {
   STRIDE: 16,
 } as const;
 
-/** Indexes into one packet's row of `PacketQueue.verdicts`. */
+/**
+ * Indexes into one packet's row of `PacketQueue.verdicts`. Every row stands undecided when the callback begins; one that
+ * it leaves so, or fills with a code that is none of NF, takes `failVerdict`. When it throws, rows left PENDING take
+ * `failVerdict` too, since nobody may have noted their ids.
+ */
 export const VERDICT = {
   /** One of NF, or PENDING to answer later through `verdict()`. */
   CODE: 0,
@@ -62,7 +66,7 @@ export interface PacketQueueOptions {
   readonly batch: number;
   /** Socket receive buffer, bytes (SO_RCVBUFFORCE). */
   readonly receiveBuffer: number;
-  /** Verdict for packets that the callback leaves undecided because it threw. */
+  /** Verdict (NF.DROP or NF.ACCEPT) for packets left undecided: the callback threw, or the queue was closed. */
   readonly failVerdict: number;
 }
 
@@ -72,11 +76,13 @@ export interface PacketQueueStats {
   readonly pending: number;
   readonly truncated: number;
   readonly malformed: number;
-  /** Times the kernel dropped messages because the socket buffer was full (ENOBUFS). */
+  /** Packets that the kernel could not hand over because the socket buffer was full; the fail-open flag decided them. */
   readonly overruns: number;
   readonly sendErrors: number;
   readonly verdictErrors: number;
   readonly callbackErrors: number;
+  /** What the callback threw last; empty when it never did. */
+  readonly lastError: string;
 }
 
 export interface PacketQueue {
@@ -85,7 +91,7 @@ export interface PacketQueue {
   readonly verdicts: Uint32Array;
   /** Whether the kernel agreed to send conntrack attributes. */
   readonly conntrack: boolean;
-  /** Decides one packet that a batch left PENDING. Unknown ids are counted by the kernel as verdict errors. */
+  /** Decides one packet that a batch left PENDING. Unknown ids are counted as verdict errors. */
   verdict(id: number, code: number, setMark: boolean, mark: number): void;
   stats(): PacketQueueStats;
   close(): void;
@@ -137,7 +143,7 @@ export interface UdpSocketOptions {
   /** Bytes asked for with SO_RCVBUFFORCE / SO_SNDBUFFORCE. */
   readonly buffer: number;
   readonly reusePort?: boolean;
-  /** An already bound descriptor (systemd socket activation) instead of a new socket. */
+  /** An already bound descriptor (systemd socket activation) instead of a new socket; duplicated, not taken over. */
   readonly fd?: number;
   /** SO_MARK for what the socket sends. */
   readonly mark?: number;
@@ -148,8 +154,13 @@ export interface UdpArenaStats {
   readonly sent: number;
   readonly batches: number;
   readonly truncated: number;
+  /** Listed sends that did not leave: slot, socket, length or family out of range, or refused by the kernel. */
   readonly sendErrors: number;
+  /** ICMP "port unreachable" answers to connected sockets (ECONNREFUSED). */
+  readonly refused: number;
   readonly callbackErrors: number;
+  /** What the callback threw last; empty when it never did. */
+  readonly lastError: string;
 }
 
 /**
@@ -164,6 +175,8 @@ export interface UdpArena {
   readonly sends: Int32Array;
   readonly control: Int32Array;
   open(options: UdpSocketOptions): UdpSocket;
+  /** Appends one pair to `sends`; when the list is full, what stands in it is sent first. */
+  list(slot: number, socket: number): void;
   /** Sends what is listed now; for use outside a callback (timers, TCP answers). */
   flush(): void;
   stats(): UdpArenaStats;
@@ -174,6 +187,8 @@ export interface UdpSocket {
   /** Number of the socket in its arena, from 0. */
   readonly index: number;
   readonly port: number;
+  /** ICMP "port unreachable" answers so far; connected sockets only. */
+  readonly refused: number;
   close(): void;
 }
 
