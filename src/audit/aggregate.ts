@@ -1,0 +1,123 @@
+/**
+ * Folds alike findings: the same container, attack type, effect, rule and subject within a window raise the count of
+ * the record that is open for them instead of opening another. The window runs from a record's first event, so a
+ * finding that never stops gives one record per window, and each tells its own stretch of time. Pure: time is that of
+ * the findings.
+ */
+import type { Finding } from "../policy/types.ts";
+import type { AuditContainer, AuditRecord } from "./record.ts";
+
+export interface AggregatorOptions {
+  /** Name of this host, written into every record. */
+  readonly host: string;
+  /** Milliseconds a record stays open; 0: nothing is ever folded. */
+  readonly window: number;
+  /** Most records held open; beyond it the oldest is closed early. */
+  readonly limit: number;
+  /** Makes the identifier of a record that opens at `time`. */
+  readonly identifier: (time: number) => string;
+}
+
+interface Open {
+  /** Time of the first event, milliseconds since the epoch. */
+  readonly since: number;
+  /** Time of the latest event. */
+  until: number;
+  record: AuditRecord;
+}
+
+export class Aggregator {
+  readonly #options: AggregatorOptions;
+  /** In order of opening, so that the oldest are at the front. */
+  readonly #open = new Map<string, Open>();
+
+  constructor(options: AggregatorOptions) {
+    this.#options = options;
+  }
+
+  /** Records held open. */
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** The open record that `finding` would be folded into; nothing is changed. */
+  find(finding: Finding): AuditRecord | undefined {
+    return this.#covering(keyOf(finding), finding.time)?.record;
+  }
+
+  /** The record as it is with `finding` in it. `isNew`: it was opened for this finding. */
+  add(finding: Finding, container: AuditContainer | null): { record: AuditRecord; isNew: boolean } {
+    const key = keyOf(finding);
+    const open = this.#covering(key, finding.time);
+    if (open !== undefined) {
+      open.until = Math.max(open.until, finding.time);
+      open.record = {
+        ...open.record,
+        count: open.record.count + finding.count,
+        lastTime: new Date(open.until).toISOString(),
+      };
+      return { record: open.record, isNew: false };
+    }
+    const record = recordOf(finding, container, this.#options);
+    this.#open.delete(key);
+    this.#open.set(key, { since: finding.time, until: finding.time, record });
+    this.#closeOld(finding.time);
+    return { record, isNew: true };
+  }
+
+  #covering(key: string, time: number): Open | undefined {
+    const open = this.#open.get(key);
+    return open !== undefined && Math.abs(time - open.since) < this.#options.window ? open : undefined;
+  }
+
+  #closeOld(time: number): void {
+    for (const [key, open] of this.#open) {
+      const expired = time - open.since >= this.#options.window;
+      if (!expired && this.#open.size <= this.#options.limit) return;
+      this.#open.delete(key);
+    }
+  }
+}
+
+/** What makes findings alike. Parts are kept apart by a character that none of them contains. */
+function keyOf(finding: Finding): string {
+  return [
+    finding.container ?? "",
+    finding.attackType,
+    finding.effect,
+    finding.rule ?? "",
+    subjectOf(finding),
+  ].join("\u0000");
+}
+
+function subjectOf(finding: Finding): string {
+  if (finding.dns !== null) return finding.dns.name.toLowerCase();
+  const connection = finding.connection;
+  if (connection !== null) return `${connection.protocol} ${connection.destination} ${connection.port}`;
+  return finding.message;
+}
+
+function recordOf(
+  finding: Finding,
+  container: AuditContainer | null,
+  options: AggregatorOptions,
+): AuditRecord {
+  const time = new Date(finding.time).toISOString();
+  return {
+    id: options.identifier(finding.time),
+    time,
+    host: options.host,
+    type: finding.type,
+    attackType: finding.attackType,
+    effect: finding.effect,
+    container,
+    rule: finding.rule,
+    message: finding.message,
+    count: finding.count,
+    lastTime: time,
+    dns: finding.dns,
+    connection: finding.connection,
+    reasons: finding.reasons,
+    revision: finding.revision,
+  };
+}
