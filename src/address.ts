@@ -1,8 +1,6 @@
 /** IP addresses as bytes in network order: 4 or 16 of them. Text follows RFC 4291 on input and RFC 5952 on output. */
 import { isIPv4, isIPv6 } from "node:net";
 
-const HEX: readonly string[] = Array.from({ length: 65536 }, (_, value) => value.toString(16));
-
 /** Bytes of an address, or null when `text` is none (a zone `%eth0` is not accepted). */
 export function parseAddress(text: string): Uint8Array | null {
   if (isIPv4(text)) return Uint8Array.from(text.split("."), Number);
@@ -33,6 +31,7 @@ export function parseAddress(text: string): Uint8Array | null {
 /** Text of the 4 or 16 bytes at `offset`. */
 export function formatAddress(bytes: Uint8Array, offset = 0, length = bytes.length - offset): string {
   if (length === 4) return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}`;
+  if (isMapped(bytes, offset)) return `::ffff:${formatAddress(bytes, offset + 12, 4)}`;
   const group = (index: number): number => (bytes[offset + index * 2]! << 8) | bytes[offset + index * 2 + 1]!;
   let bestStart = -1;
   let bestLength = 1;
@@ -49,7 +48,6 @@ export function formatAddress(bytes: Uint8Array, offset = 0, length = bytes.leng
     }
     start = end;
   }
-  if (isMapped(bytes, offset)) return `::ffff:${formatAddress(bytes, offset + 12, 4)}`;
   let text = "";
   for (let index = 0; index < 8; index++) {
     if (index === bestStart) {
@@ -58,7 +56,7 @@ export function formatAddress(bytes: Uint8Array, offset = 0, length = bytes.leng
       continue;
     }
     if (text !== "" && !text.endsWith(":")) text += ":";
-    text += HEX[group(index)]!;
+    text += group(index).toString(16);
   }
   return text;
 }
@@ -105,7 +103,7 @@ export function parsePrefix(text: string): Prefix | null {
   const bits = bytes.length * 8;
   if (slash < 0) return { bytes, length: bits };
   const suffix = text.slice(slash + 1);
-  if (!/^\d{1,3}$/.test(suffix) || Number(suffix) > bits) return null;
+  if (!/^(0|[1-9]\d{0,2})$/.test(suffix) || Number(suffix) > bits) return null;
   const length = Number(suffix);
   for (let index = 0; index < bytes.length; index++) {
     const keep = Math.max(0, Math.min(8, length - index * 8));

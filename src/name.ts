@@ -13,16 +13,9 @@ export const MAX_LABEL = 63;
  * section 5.1). Null when it is no name: empty label, label over 63 or name over 255 bytes.
  */
 export function nameToWire(text: string): Uint8Array | null {
-  let source = text;
-  for (let index = 0; index < source.length; index++) {
-    if (source.charCodeAt(index) > 127) {
-      source = domainToASCII(source);
-      if (source === "") return null;
-      break;
-    }
-  }
-  if (source === "." || source === "") return source === "." ? Uint8Array.of(0) : null;
-  if (source.endsWith(".") && !source.endsWith("\\.")) source = source.slice(0, -1);
+  const source = toASCII(text);
+  if (source === null || source === "") return null;
+  if (source === ".") return Uint8Array.of(0);
   const wire = new Uint8Array(MAX_NAME + 1);
   let start = 0;
   let end = 1;
@@ -30,6 +23,8 @@ export function nameToWire(text: string): Uint8Array | null {
     const char = index < source.length ? source[index]! : ".";
     if (char === ".") {
       const length = end - start - 1;
+      // The final dot of a fully qualified name has already closed the last label.
+      if (length === 0 && index === source.length && start > 0) break;
       if (length === 0 || length > MAX_LABEL) return null;
       wire[start] = length;
       start = end++;
@@ -55,15 +50,38 @@ export function nameToWire(text: string): Uint8Array | null {
   return wire.slice(0, start + 1);
 }
 
+/**
+ * Text as A-labels; ASCII is left alone. `domainToASCII` reads its input as the host of a URL: it would cut a path
+ * off, undo `%41` and drop line breaks, so what cannot stand in an internationalised name is refused first.
+ */
+function toASCII(text: string): string | null {
+  let ascii = true;
+  let plain = true;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code > 127) ascii = false;
+    else if (!NAME_CHARACTERS.has(code)) plain = false;
+  }
+  if (ascii) return text;
+  const converted = plain ? domainToASCII(text) : "";
+  return converted === "" ? null : converted;
+}
+const NAME_CHARACTERS: ReadonlySet<number> = new Set(
+  Array.from("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.*", (char) =>
+    char.charCodeAt(0),
+  ),
+);
+
 /** Presentation form of the uncompressed wire name at `offset`, without the final dot; `.` for the root. */
 export function wireToName(wire: Uint8Array, offset = 0): string {
   if (wire[offset] === 0) return ".";
   let text = "";
   for (let at = offset; ; ) {
-    const length = wire[at]!;
-    if (length === 0 || length === undefined) return text;
+    const length = at < wire.length ? wire[at]! : 0;
+    if (length === 0) return text;
     if (text !== "") text += ".";
-    for (let index = at + 1; index <= at + length; index++) {
+    const end = Math.min(at + length, wire.length - 1);
+    for (let index = at + 1; index <= end; index++) {
       const byte = wire[index]!;
       if (byte === 46 || byte === 92) text += `\\${String.fromCharCode(byte)}`;
       else if (byte > 32 && byte < 127) text += String.fromCharCode(byte);
@@ -73,9 +91,9 @@ export function wireToName(wire: Uint8Array, offset = 0): string {
   }
 }
 
-/** Bytes of the wire name at `offset`, the root label included. */
+/** Bytes of the wire name at `offset`, the root label included; ends with the array when the root label is missing. */
 export function wireLength(wire: Uint8Array, offset = 0): number {
   let at = offset;
-  while (wire[at] !== 0) at += wire[at]! + 1;
-  return at + 1 - offset;
+  while (at < wire.length && wire[at] !== 0) at += wire[at]! + 1;
+  return Math.min(at + 1, wire.length) - offset;
 }

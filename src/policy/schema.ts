@@ -1,5 +1,13 @@
-/** The shape of policy.yaml after it was read and checked: plain data, safe to send between threads. */
-import type { Effect } from "./types.ts";
+/**
+ * The shape of policy.yaml: its types as plain data, safe to send between threads, and the schema that a file is checked
+ * against. What spans several fields (overlaps, rules never reached) is in parse.ts.
+ */
+import { z } from "zod";
+import { quote } from "../issues.ts";
+import { parseNamePattern } from "./domains.ts";
+import { parsePortEntry } from "./ports.ts";
+import { parseAddressEntry } from "./prefixes.ts";
+import { EFFECTS, type Effect } from "./types.ts";
 
 export interface PolicyFile {
   readonly version: 1;
@@ -33,7 +41,7 @@ export interface DnsSection {
   readonly force?: boolean;
 }
 
-/** A port, or an inclusive range `[first, last]`, as read from `443` or `"8000-8100"`. */
+/** A port, or an inclusive range: `443` or `"8000-8100"`. */
 export type PortEntry = number | string;
 
 export interface AddressLists {
@@ -57,3 +65,85 @@ export interface NetworkSection {
   readonly portScan?: Effect;
   readonly rawSockets?: Effect;
 }
+
+// ------------------------------------------------------------------------------------------------ schema
+
+/** Text that `parse` accepts; what it answers instead becomes the problem, behind the input. */
+function entry(parse: (text: string) => unknown): z.ZodType<string> {
+  return z.string().superRefine((text, context) => {
+    const parsed = parse(text);
+    if (typeof parsed === "string") context.addIssue(`${quote(text)} ${parsed}`);
+  });
+}
+
+const effect = z.enum(EFFECTS as readonly [Effect, ...Effect[]]).exactOptional();
+const names = z.array(entry(parseNamePattern)).exactOptional();
+const addresses = z.array(entry(parseAddressEntry)).exactOptional();
+const port = z
+  .union([z.number(), z.string()], {
+    error: 'is no port; a number of 1 to 65535 or a range in quotes is allowed ("8000-8100")',
+  })
+  .superRefine((value, context) => {
+    const parsed = parsePortEntry(value);
+    if (typeof parsed === "string") context.addIssue(`${quote(value)} ${parsed}`);
+  });
+const ports = z.array(port).exactOptional();
+
+const scopeValue = z
+  .string()
+  .min(1)
+  .max(512)
+  .refine((text) => text !== "-", {
+    error: "`-` excludes nothing; write what it excludes behind it (`-web*`)",
+  });
+const scopeValues = z.array(scopeValue).min(1).exactOptional();
+const scopeFile = z.strictObject({
+  containers: scopeValues,
+  images: scopeValues,
+  labels: z
+    .record(
+      z.string().min(1),
+      z.union([scopeValue, z.array(scopeValue).min(1)], {
+        error: "is no label value; text in quotes, or a list of texts that is not empty, is allowed",
+      }),
+    )
+    .exactOptional(),
+  namespaces: scopeValues,
+  hosts: scopeValues,
+});
+
+const dnsSection = z.strictObject({
+  effect,
+  allowed: names,
+  denied: names,
+  deniedEffect: effect,
+  intelligence: effect,
+  suspicious: effect,
+  force: z.boolean().exactOptional(),
+});
+const portLists = z.strictObject({ allowed: ports, denied: ports, deniedEffect: effect });
+const networkSection = z.strictObject({
+  effect,
+  outboundAddresses: z
+    .strictObject({ allowed: addresses, denied: addresses, deniedEffect: effect })
+    .exactOptional(),
+  outboundPorts: portLists.exactOptional(),
+  listeningPorts: portLists.exactOptional(),
+  intelligence: effect,
+  unresolved: effect,
+  portScan: effect,
+  rawSockets: effect,
+});
+
+/** Checks policy.yaml; its output is a `PolicyFile`, which the compiler proves. */
+export const POLICY_SCHEMA: z.ZodType<PolicyFile> = z.strictObject({
+  version: z.literal(1),
+  rules: z.array(
+    z.strictObject({
+      name: z.string().trim().min(1).max(200),
+      scope: scopeFile.exactOptional(),
+      dns: dnsSection.exactOptional(),
+      network: networkSection.exactOptional(),
+    }),
+  ),
+});

@@ -1,0 +1,350 @@
+/**
+ * The decision: what policy says about one lookup, one answer, one connection. Pure and synchronous.
+ *
+ * The order is the product.
+ *
+ * 1. The first rule whose scope matches a container governs it, alone. Rules are never merged: an operator reads one rule
+ *    and knows. A container that no rule matches is neither judged nor learned from.
+ * 2. Within the rule, for one subject (a name, an address, a port): denied list, then allowed list, then intelligence
+ *    feeds, then the model. The first that speaks decides; the others stay in the reasons, so that `why` can tell them.
+ *    Deny comes first so that an exception can be cut out of a broad allow. Allow comes before feeds since feeds err, and
+ *    the operator must be able to overrule them. The model comes last: it knows habits, not intentions.
+ * 3. Each section has one effect (`alert` when it is given without); `deniedEffect` and `intelligence` replace it for
+ *    their part, also where the section itself is `disable`. A part whose effect is `disable` does not speak at all. A
+ *    feed's own effect goes before the rule's `intelligence`, unless that is `disable`.
+ * 4. An event may have several subjects (the hops of an answer, the address and the port of a connection). Each is
+ *    decided by itself; the most severe effect is the event's. Between equals: denied, feed, model, unresolved.
+ * 5. An error inside counts as denied: the event is dropped and says so. It never blocks: stopping a container asks for
+ *    evidence, and an error of ours is none.
+ *
+ * A lookup passes twice. `query` judges the name asked for. `answer` judges what the name leads to: every hop like a name
+ * of its own (but not by the model, which knows only what was asked for), and every address against the feeds. What the
+ * query's name has been told for already is not told again, unless it would be dropped: then policy changed in between.
+ * An allow of the queried name speaks for the whole lookup, so a feed entry among its hops does not stop it; a deny among
+ * them does. `outboundAddresses.denied` is not applied here: the connection itself will meet it.
+ *
+ * Weak points, knowingly: a name allowed by list may lead anywhere the deny lists do not name; a connection is judged by
+ * address and port, and the names it was resolved from are told but do not change the verdict.
+ *
+ * Where nothing is found no object is made: such decisions are shared per profile (see profile.ts).
+ */
+import { formatAddress } from "../address.ts";
+import { wireToName } from "../name.ts";
+import type { NameMatch } from "./domains.ts";
+import {
+  type Candidate,
+  candidate,
+  drops,
+  feedReason,
+  hitEffect,
+  rankCandidates,
+  rankHits,
+} from "./findings.ts";
+import type { AddressMatch } from "./prefixes.ts";
+import {
+  CompiledProfile,
+  type CompiledRule,
+  compileRule,
+  MODEL_DEVIATES,
+  MODEL_LEARNS,
+  MODEL_SILENT,
+  PORT_LEARNS,
+  PORT_SILENT,
+  portOpinion,
+} from "./profile.ts";
+import type { PolicyFile } from "./schema.ts";
+import type {
+  AnswerEvent,
+  ConnectionEvent,
+  ContainerFacts,
+  Decision,
+  FeedHit,
+  FeedIndex,
+  ModelView,
+  Policy,
+  PolicyEvent,
+  Profile,
+  QueryEvent,
+  Reason,
+  WireName,
+} from "./types.ts";
+
+const NO_HITS: readonly FeedHit[] = Object.freeze([]);
+const TCP = 6;
+const UDP = 17;
+const SCTP = 132;
+/** RR types whose answers an event shows as addresses or hops: A, AAAA, SVCB, HTTPS. */
+const SHOWN_TYPES: ReadonlySet<number> = new Set([1, 28, 64, 65]);
+
+/** Compiles checked rules against the feeds at hand. `host` is what scopes' `hosts` are compared with. */
+export function compilePolicy(
+  file: PolicyFile,
+  feeds: FeedIndex,
+  options: { readonly revision: number; readonly host: string },
+): Policy {
+  return new CompiledPolicy(file, feeds, options.revision, options.host);
+}
+
+class CompiledPolicy implements Policy {
+  readonly revision: number;
+  readonly #feeds: FeedIndex;
+  readonly #host: string;
+  readonly #rules: readonly CompiledRule[];
+  /** Profiles by rule (null: no rule), then by model; a model nobody holds any more takes its profiles along. */
+  readonly #profiles = new Map<CompiledRule | null, WeakMap<object, CompiledProfile>>();
+  #profileCount = 0;
+
+  constructor(file: PolicyFile, feeds: FeedIndex, revision: number, host: string) {
+    this.revision = revision;
+    this.#feeds = feeds;
+    this.#host = host;
+    this.#rules = file.rules.map(compileRule);
+  }
+
+  profileFor(container: ContainerFacts, model: ModelView | null): Profile {
+    const rule = this.#rules.find(({ inScope }) => inScope(container, this.#host)) ?? null;
+    let profiles = this.#profiles.get(rule);
+    if (profiles === undefined) {
+      profiles = new WeakMap();
+      this.#profiles.set(rule, profiles);
+    }
+    const key = model ?? NO_MODEL;
+    let profile = profiles.get(key);
+    if (profile === undefined) {
+      profile = new CompiledProfile(this.#profileCount++, rule, model, this.revision);
+      profiles.set(key, profile);
+    }
+    return profile;
+  }
+
+  decide(event: PolicyEvent): Decision {
+    try {
+      const { profile } = event;
+      if (!(profile instanceof CompiledProfile)) throw new Error("the profile was not made by a policy");
+      switch (event.kind) {
+        case "query":
+          return profile.judgesNames ? this.#query(profile, event) : profile.unjudged;
+        case "answer":
+          return profile.judgesNames ? this.#answer(profile, event) : profile.unjudged;
+        case "connection":
+          return profile.judgesConnections ? this.#connection(profile, event) : profile.unjudged;
+      }
+    } catch (error) {
+      return this.#failed(event, error);
+    }
+  }
+
+  #query(profile: CompiledProfile, event: QueryEvent): Decision {
+    const { dns } = profile;
+    const name = event.name;
+    const denied = dns.denied?.find(name) ?? null;
+    const allowed = dns.allowed?.find(name) ?? null;
+    const hits = dns.intelligence === "disable" ? NO_HITS : this.#feeds.domain(name, 0);
+    const model = dns.effect === "disable" ? null : profile.model;
+    let opinion = MODEL_SILENT;
+    if (model !== null) opinion = model.learning ? MODEL_LEARNS : (model.name(name, 0) ?? MODEL_DEVIATES);
+    if (denied === null && hits.length === 0 && (allowed !== null || opinion !== MODEL_DEVIATES)) {
+      return profile.cleanName(allowed, opinion);
+    }
+
+    const reasons: Reason[] = [];
+    if (denied !== null) reasons.push({ kind: "denied", list: "dns.denied", ...denied });
+    if (allowed !== null) reasons.push({ kind: "allowed", list: "dns.allowed", ...allowed });
+    const ranked = rankHits(hits, dns.intelligence);
+    for (const hit of ranked) reasons.push(feedReason(hit));
+    const learned = profile.modelReason(opinion);
+    if (learned !== null) reasons.push(learned);
+    if (denied !== null) {
+      return this.#found(profile, [candidate(dns.deniedEffect, "explicitlyDeniedDNS", reasons)], []);
+    }
+    if (allowed !== null) return this.#passed(profile, reasons);
+    const first = ranked[0];
+    return this.#found(
+      profile,
+      first === undefined
+        ? [candidate(dns.effect, "unexpectedDNS", reasons)]
+        : [candidate(hitEffect(first, dns.intelligence), "feedDNS", reasons)],
+      [],
+    );
+  }
+
+  #answer(profile: CompiledProfile, event: AnswerEvent): Decision {
+    const { dns } = profile;
+    const allowed = dns.allowed?.find(event.name) ?? null;
+    let spoken = this.#speaksOf(profile, event.name);
+    for (const hop of event.hops) spoken ||= this.#speaksOf(profile, hop);
+    if (dns.intelligence !== "disable") {
+      for (const address of event.addresses) spoken ||= this.#feedAddress(address).length > 0;
+    }
+    if (spoken) return this.#judgeAnswer(profile, event, allowed);
+    const learns = dns.effect !== "disable" && profile.model?.learning === true && wasAnswered(event);
+    return profile.cleanName(allowed, learns ? MODEL_LEARNS : MODEL_SILENT);
+  }
+
+  /** Whether a denied list or a feed names it: then nothing is learned, whatever is decided. */
+  #speaksOf(profile: CompiledProfile, name: WireName): boolean {
+    const { dns } = profile;
+    if (dns.denied !== null && dns.denied.find(name) !== null) return true;
+    return dns.intelligence !== "disable" && this.#feeds.domain(name, 0).length > 0;
+  }
+
+  #judgeAnswer(profile: CompiledProfile, event: AnswerEvent, allowed: NameMatch | null): Decision {
+    const { dns } = profile;
+    const judgesFeeds = dns.intelligence !== "disable";
+    const candidates: Candidate[] = [];
+    const others: Reason[] = [];
+    if (allowed !== null) others.push({ kind: "allowed", list: "dns.allowed", ...allowed });
+
+    const asked = rankHits(judgesFeeds ? this.#feeds.domain(event.name, 0) : NO_HITS, dns.intelligence);
+    const denied = dns.denied?.find(event.name) ?? null;
+    const aboutAsked: Reason[] = asked.map((hit) => feedReason(hit));
+    if (denied !== null) aboutAsked.unshift({ kind: "denied", list: "dns.denied", ...denied });
+    // An alert was told at the query; here only what should have been stopped there becomes a finding again.
+    const [first] = asked;
+    if (denied !== null && drops(dns.deniedEffect)) {
+      candidates.push(candidate(dns.deniedEffect, "explicitlyDeniedDNS", aboutAsked));
+    } else if (denied === null && allowed === null && first && drops(hitEffect(first, dns.intelligence))) {
+      candidates.push(candidate(hitEffect(first, dns.intelligence), "feedDNS", aboutAsked));
+    } else others.push(...aboutAsked);
+
+    for (const hop of event.hops) {
+      const hopDenied = dns.denied?.find(hop) ?? null;
+      const [first, ...rest] = rankHits(judgesFeeds ? this.#feeds.domain(hop, 0) : NO_HITS, dns.intelligence);
+      if (hopDenied === null && first === undefined) continue;
+      const subject = wireToName(hop);
+      const reasons: Reason[] =
+        first === undefined ? [] : [first, ...rest].map((hit) => feedReason(hit, subject));
+      const hopAllowed = dns.allowed?.find(hop) ?? null;
+      if (hopAllowed !== null)
+        reasons.unshift({ kind: "allowed", list: "dns.allowed", ...hopAllowed, subject });
+      if (hopDenied !== null) {
+        reasons.unshift({ kind: "denied", list: "dns.denied", ...hopDenied, subject });
+        candidates.push(candidate(dns.deniedEffect, "explicitlyDeniedDNS", reasons));
+      } else if (first === undefined || allowed !== null || hopAllowed !== null) others.push(...reasons);
+      else candidates.push(candidate(hitEffect(first, dns.intelligence), "feedDNS", reasons));
+    }
+
+    for (const address of judgesFeeds ? event.addresses : []) {
+      const [first, ...rest] = rankHits(this.#feedAddress(address), dns.intelligence);
+      if (first === undefined) continue;
+      const subject = formatAddress(address);
+      const reasons: Reason[] = [first, ...rest].map((hit) => feedReason(hit, subject));
+      const addressAllowed = profile.network.addressAllowed?.find(address) ?? null;
+      if (addressAllowed !== null) reasons.unshift({ ...allowedAddress(addressAllowed), subject });
+      if (allowed !== null || addressAllowed !== null) others.push(...reasons);
+      else candidates.push(candidate(hitEffect(first, dns.intelligence), "feedIP", reasons));
+    }
+    return candidates.length === 0 ? this.#passed(profile, others) : this.#found(profile, candidates, others);
+  }
+
+  #connection(profile: CompiledProfile, event: ConnectionEvent): Decision {
+    const { network } = profile;
+    const { destination, protocol, port } = event;
+    const denied = network.addressDenied?.find(destination) ?? null;
+    const allowed = network.addressAllowed?.find(destination) ?? null;
+    const hits = network.intelligence === "disable" ? NO_HITS : this.#feedAddress(destination);
+    // ICMP has no port; lists and models of ports are about Internet destinations.
+    const ported = event.internet && (protocol === TCP || protocol === UDP || protocol === SCTP);
+    const portDenied = ported ? (network.portDenied?.find(port) ?? null) : null;
+    const portAllowed = ported ? (network.portAllowed?.find(port) ?? null) : null;
+    const model = ported && network.effect !== "disable" ? profile.model : null;
+    let opinion = PORT_SILENT;
+    let deviates = false;
+    if (model?.learning) opinion = PORT_LEARNS;
+    else if (model !== null) {
+      deviates = !model.outboundPort(protocol, port);
+      opinion = portOpinion(protocol, port, !deviates);
+    }
+    const unexpected = deviates && portDenied === null && portAllowed === null && allowed === null;
+    const unresolved =
+      network.unresolved !== "disable" && event.internet && event.names.length === 0 && allowed === null;
+    if (denied === null && hits.length === 0 && portDenied === null && !unexpected && !unresolved) {
+      return profile.cleanConnection(allowed, portAllowed, opinion);
+    }
+
+    const candidates: Candidate[] = [];
+    const others: Reason[] = [];
+    const ranked = rankHits(hits, network.intelligence);
+    const about: Reason[] = ranked.map((hit) => feedReason(hit));
+    if (allowed !== null) about.unshift(allowedAddress(allowed));
+    if (denied !== null) {
+      about.unshift({ kind: "denied", list: "network.outboundAddresses.denied", ...denied });
+      candidates.push(candidate(network.addressDeniedEffect, "explicitlyDeniedIP", about));
+    } else if (allowed === null && ranked.length > 0) {
+      candidates.push(candidate(hitEffect(ranked[0]!, network.intelligence), "feedIP", about));
+    } else others.push(...about);
+
+    const aboutPort: Reason[] = [];
+    if (portDenied !== null) {
+      aboutPort.push({ kind: "denied", list: "network.outboundPorts.denied", ...portDenied });
+    }
+    if (portAllowed !== null) {
+      aboutPort.push({ kind: "allowed", list: "network.outboundPorts.allowed", ...portAllowed });
+    }
+    const learned = profile.portReason(opinion);
+    if (learned !== null) aboutPort.push(learned);
+    if (portDenied !== null) {
+      candidates.push(candidate(network.portDeniedEffect, "explicitlyDeniedOutboundPort", aboutPort));
+    } else if (unexpected) candidates.push(candidate(network.effect, "unexpectedOutboundPort", aboutPort));
+    else others.push(...aboutPort);
+
+    if (unresolved) {
+      const reason: Reason = { kind: "detection", list: "network.unresolved", match: "none" };
+      candidates.push(candidate(network.unresolved, "unresolvedDestination", [reason]));
+    }
+    return candidates.length === 0 ? this.#passed(profile, others) : this.#found(profile, candidates, others);
+  }
+
+  #feedAddress(address: Uint8Array): readonly FeedHit[] {
+    return this.#feeds.address(address, 0, address.length === 4 ? 4 : 16);
+  }
+
+  /** The most severe candidate decides; its reasons come first, then the others', then `others`. */
+  #found(profile: CompiledProfile, candidates: readonly Candidate[], others: readonly Reason[]): Decision {
+    const [first, ...rest] = rankCandidates(candidates);
+    return {
+      verdict: drops(first!.effect) ? "drop" : "allow",
+      effect: first!.effect,
+      attackType: first!.attackType,
+      rule: profile.rule,
+      reasons: [...first!.reasons, ...rest.flatMap(({ reasons }) => reasons), ...others],
+      learn: false,
+      revision: this.revision,
+    };
+  }
+
+  /** Nothing found, though a feed spoke and was overruled: never learned. */
+  #passed(profile: CompiledProfile, reasons: readonly Reason[]): Decision {
+    const none = { verdict: "allow", effect: null, attackType: null, learn: false } as const;
+    return { ...none, rule: profile.rule, reasons, revision: this.revision };
+  }
+
+  #failed(event: PolicyEvent, error: unknown): Decision {
+    const message = error instanceof Error ? error.message : String(error);
+    return {
+      verdict: "drop",
+      effect: "prevent",
+      attackType: event.kind === "connection" ? "explicitlyDeniedIP" : "explicitlyDeniedDNS",
+      rule: event.profile.rule,
+      reasons: [{ kind: "error", message }],
+      learn: false,
+      revision: this.revision,
+    };
+  }
+}
+
+/** Stands for "no model" where an object is needed. */
+const NO_MODEL: object = {};
+
+function allowedAddress(match: AddressMatch): Reason {
+  return { kind: "allowed", list: "network.outboundAddresses.allowed", ...match };
+}
+
+/**
+ * Whether a lookup was answered, so that its name may be learned: never by NXDOMAIN or an answer without records. For
+ * types whose records the event does not show, NOERROR is all there is to go by.
+ */
+function wasAnswered(event: AnswerEvent): boolean {
+  if (event.rcode !== 0) return false;
+  return event.hops.length > 0 || event.addresses.length > 0 || !SHOWN_TYPES.has(event.type);
+}
