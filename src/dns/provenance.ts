@@ -1,0 +1,223 @@
+/**
+ * Where an address came from: container -> address -> names.
+ *
+ * A connection carries an address, an operator thinks in names, and a rule may be about either. What joins them is the
+ * answer that gave the container the address. So whenever a reply goes out, every address in it is bound, for that
+ * container alone, to the name it asked for and to each alias on the way; when it opens a connection, the packet handler
+ * asks for the names. An address that was never bound is an event of its own.
+ *
+ * How long. The TTL says how long an answer may be cached, not how long an address is used: a pool reconnects, a JVM or
+ * a proxy caches for minutes whatever the TTL, a TTL of 0 is over before the first packet. Forgetting early makes false
+ * alarms, and false alarms cost more here than a binding that outlives its use: to misuse one, an address must change
+ * hands within minutes and the container must go there without asking. So a binding lives for the TTL and a minute, at
+ * least ten minutes, and each connection that uses it (`names` found it) gives it ten minutes more: it lives as long as
+ * flows keep coming.
+ *
+ * How much. A container that looks up endless names must not eat the host's memory, nor push out another's bindings:
+ * each has its own table with a cap, a cap per name (rotating answers) and one per address (a CDN's address has many
+ * names). What was bound or used longest ago goes first. An eviction raises the container's epoch, which ends the
+ * answer cache's shortcuts for it: a name that is asked for again is bound again.
+ *
+ * What it cannot do. It sees names, not intent: when one address stands for many names of the container, all of them are
+ * given, and which one a flow meant only its TLS or HTTP header can tell. A container that gets addresses elsewhere (a
+ * file, a peer, its own encrypted resolver) is not explained by it, which is the point of reporting it.
+ *
+ * Times are milliseconds of the monotonic clock. IPv4 addresses are number keys, IPv6 addresses string keys.
+ */
+import { ipv4Key, ipv6Key } from "../address.ts";
+import type { Resident } from "../container/table.ts";
+
+const GRACE = 60_000;
+const LEAST = 600_000;
+const PER_CONTAINER = 4096;
+const PER_NAME = 256;
+const PER_ADDRESS = 64;
+
+const NO_NAMES: readonly string[] = Object.freeze([]);
+
+type AddressKey = number | string;
+
+interface Binding {
+  readonly name: string;
+  readonly key: AddressKey;
+  expires: number;
+}
+
+/** Bindings of one life of one container. Both sets are in order of last use, since Set keeps insertion order. */
+class Bindings {
+  readonly generation: number;
+  /** Most recent first. */
+  readonly byAddress = new Map<AddressKey, Binding[]>();
+  readonly byName = new Map<string, Set<Binding>>();
+  readonly all = new Set<Binding>();
+  constructor(generation: number) {
+    this.generation = generation;
+  }
+}
+
+export class Provenance {
+  /** By slot of the resident. */
+  readonly #containers: (Bindings | undefined)[] = [];
+  #epochs = new Int32Array(64);
+  #count = 0;
+
+  /** Bindings held, over all containers. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Changes whenever a binding of the container was evicted or forgotten before its time. */
+  epoch(resident: Resident): number {
+    return this.#epochs[resident.slot] ?? 0;
+  }
+
+  /**
+   * Binds each of `addresses` (4 or 16 bytes) to each of `names`, the one asked for first, for `ttl` seconds and grace.
+   */
+  bind(
+    resident: Resident,
+    names: readonly string[],
+    addresses: readonly Uint8Array[],
+    ttl: number,
+    now: number,
+  ): void {
+    if (addresses.length === 0) return;
+    const bindings = this.#of(resident);
+    const expires = now + Math.max(ttl * 1000 + GRACE, LEAST);
+    for (const address of addresses) {
+      const key = address.length === 4 ? ipv4Key(address) : ipv6Key(address);
+      for (let index = names.length - 1; index >= 0; index--) {
+        this.#bindOne(resident, bindings, names[index]!, key, expires);
+      }
+    }
+    this.#trim(resident, bindings, now);
+  }
+
+  /**
+   * Names that the container resolved the address (`length` 4 or 16 bytes at `bytes[offset]`) from, most recent first.
+   * For the start of a connection: what is found is kept ten minutes more. Allocates nothing when nothing is found.
+   */
+  names(
+    resident: Resident,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    now: number,
+  ): readonly string[] {
+    const bindings = this.#containers[resident.slot];
+    if (bindings === undefined || bindings.generation !== resident.generation) return NO_NAMES;
+    const found = bindings.byAddress.get(length === 4 ? ipv4Key(bytes, offset) : ipv6Key(bytes, offset));
+    if (found === undefined) return NO_NAMES;
+    const live = found.filter((binding) => binding.expires > now);
+    if (live.length === 0) return NO_NAMES;
+    for (let index = live.length - 1; index >= 0; index--) {
+      const binding = live[index]!;
+      binding.expires = Math.max(binding.expires, now + LEAST);
+      this.#touch(bindings, binding);
+    }
+    return live.map((binding) => binding.name);
+  }
+
+  /** Drops all that is bound for this life of the container. */
+  forget(resident: Resident): void {
+    const bindings = this.#containers[resident.slot];
+    if (bindings === undefined || bindings.generation !== resident.generation) return;
+    this.#count -= bindings.all.size;
+    this.#containers[resident.slot] = undefined;
+    this.#raiseEpoch(resident.slot);
+  }
+
+  /** Drops what has expired; to be called now and then. */
+  sweep(now: number): void {
+    for (const bindings of this.#containers) {
+      if (bindings === undefined) continue;
+      for (const binding of bindings.all) if (binding.expires <= now) this.#remove(bindings, binding);
+    }
+  }
+
+  #of(resident: Resident): Bindings {
+    const known = this.#containers[resident.slot];
+    if (known !== undefined && known.generation === resident.generation) return known;
+    if (known !== undefined) this.#count -= known.all.size;
+    const fresh = new Bindings(resident.generation);
+    this.#containers[resident.slot] = fresh;
+    return fresh;
+  }
+
+  #bindOne(resident: Resident, bindings: Bindings, name: string, key: AddressKey, expires: number): void {
+    let atAddress = bindings.byAddress.get(key);
+    if (atAddress === undefined) {
+      atAddress = [];
+      bindings.byAddress.set(key, atAddress);
+    }
+    const index = atAddress.findIndex((binding) => binding.name === name);
+    const known = atAddress[index];
+    if (known !== undefined) {
+      known.expires = Math.max(known.expires, expires);
+      if (index > 0) {
+        atAddress.splice(index, 1);
+        atAddress.unshift(known);
+      }
+      this.#touch(bindings, known);
+      return;
+    }
+    const binding = { name, key, expires };
+    atAddress.unshift(binding);
+    let ofName = bindings.byName.get(name);
+    if (ofName === undefined) {
+      ofName = new Set();
+      bindings.byName.set(name, ofName);
+    }
+    ofName.add(binding);
+    bindings.all.add(binding);
+    this.#count++;
+    const last = atAddress.length > PER_ADDRESS ? atAddress.at(-1) : undefined;
+    if (last !== undefined) this.#evict(resident, bindings, last);
+    const [oldest] = ofName.size > PER_NAME ? ofName : [];
+    if (oldest !== undefined) this.#evict(resident, bindings, oldest);
+  }
+
+  /** Expired ones at the old end go silently, then the oldest until the cap holds. */
+  #trim(resident: Resident, bindings: Bindings, now: number): void {
+    for (const oldest of bindings.all) {
+      if (oldest.expires <= now) this.#remove(bindings, oldest);
+      else if (bindings.all.size > PER_CONTAINER) this.#evict(resident, bindings, oldest);
+      else return;
+    }
+  }
+
+  #touch(bindings: Bindings, binding: Binding): void {
+    bindings.all.delete(binding);
+    bindings.all.add(binding);
+    const ofName = bindings.byName.get(binding.name);
+    ofName?.delete(binding);
+    ofName?.add(binding);
+  }
+
+  #evict(resident: Resident, bindings: Bindings, binding: Binding): void {
+    this.#remove(bindings, binding);
+    this.#raiseEpoch(resident.slot);
+  }
+
+  #remove(bindings: Bindings, binding: Binding): void {
+    bindings.all.delete(binding);
+    this.#count--;
+    const ofName = bindings.byName.get(binding.name);
+    ofName?.delete(binding);
+    if (ofName?.size === 0) bindings.byName.delete(binding.name);
+    const atAddress = bindings.byAddress.get(binding.key);
+    if (atAddress === undefined) return;
+    const index = atAddress.indexOf(binding);
+    if (index >= 0) atAddress.splice(index, 1);
+    if (atAddress.length === 0) bindings.byAddress.delete(binding.key);
+  }
+
+  #raiseEpoch(slot: number): void {
+    if (slot >= this.#epochs.length) {
+      const wider = new Int32Array(slot * 2);
+      wider.set(this.#epochs);
+      this.#epochs = wider;
+    }
+    this.#epochs[slot] = this.#epochs[slot]! + 1;
+  }
+}

@@ -1,0 +1,440 @@
+/**
+ * The whole life of a lookup, read top to bottom: limit, decide the question, cache, upstream, decide the answer, bind,
+ * reply.
+ *
+ * The order is the security of it. Nothing leaves the host before the question is decided; nothing reaches the container
+ * before the answer is. Identical lookups share a cache entry and an exchange, never a decision: what one container may
+ * know another may not. A cached answer is decided again for each container, and the shortcut past that (decisions.ts)
+ * is taken only where this container got this very answer under this very policy and there was nothing to say.
+ *
+ * Replies are made in place: `lookup` returns the bytes of the reply that stands where the query stood, or 0 when there
+ * is none, or none yet; then it goes to the asker that was kept.
+ */
+import type { Clock } from "../clock.ts";
+import type { DnsConfig } from "../config.ts";
+import type { Resident } from "../container/table.ts";
+import { nameToWire, wireToName } from "../name.ts";
+import type { Decision, Finding, Observation, Policy, Profile } from "../policy/types.ts";
+import { type Answer, bareAnswer, parseAnswer, sameName } from "./answer.ts";
+import type { AnswerCache } from "./cache.ts";
+import { Decisions, Situation } from "./decisions.ts";
+import { lookupFinding, malformedFinding } from "./findings.ts";
+import { Rates } from "./limits.ts";
+import { parseQuery, QUERY_IGNORE, QUERY_OK, Query, type QueryKey, RCODE, TYPE } from "./message.ts";
+import { Prevention } from "./prevent.ts";
+import type { Provenance } from "./provenance.ts";
+import {
+  type Asked,
+  appendOpt,
+  EDE_NONE,
+  EDE_STALE,
+  optRoom,
+  setAuthentic,
+  writeAnswer,
+  writeAnyReply,
+  writeHeader,
+  writeNegative,
+  writeRefusal,
+  writeTruncated,
+} from "./reply.ts";
+import type { Upstreams, Waiter } from "./upstream.ts";
+
+/** Where a late reply goes. */
+export interface Asker {
+  /** A datagram has a size limit, a stream has none. */
+  readonly datagram: boolean;
+  /** `length` bytes of `message`; both are only lent for the call. */
+  send(message: Uint8Array, length: number): void;
+  /** No reply will come. */
+  release(): void;
+}
+
+/** Where a query came from. */
+export interface Origin {
+  readonly datagram: boolean;
+  /** The asker, to answer later. */
+  keep(): Asker;
+}
+
+export interface ResolveStats {
+  lookups: number;
+  /** Answered from the cache by a decision taken before, and after a new one. */
+  shortcuts: number;
+  cached: number;
+  prevented: number;
+  malformed: number;
+  refused: number;
+  /** Dropped because the container asked too often, or asked for too much at a time. */
+  limited: number;
+  overloaded: number;
+  stale: number;
+  failed: number;
+}
+
+export interface ResolverOptions {
+  readonly clock: Clock;
+  readonly config: DnsConfig;
+  readonly cache: AnswerCache;
+  readonly provenance: Provenance;
+  readonly upstreams: Upstreams;
+  readonly policy: () => Policy;
+  readonly isCurrent: (resident: Resident) => boolean;
+  readonly report: (finding: Finding, resident: Resident) => void;
+  readonly observe: (observation: Observation) => void;
+  /** Makes hashes unpredictable. */
+  readonly seed: number;
+}
+
+/** RFC 8767, section 4: how long an asker may keep a stale answer. */
+const STALE_TTL = 30;
+/** Seconds after which even a clean answer is decided and bound again, so that bindings in use stay young. */
+const CLEAN_TIME = 60;
+/** Malformed messages told per container and second; the rest are counted. */
+const MALFORMED_RATE = 2;
+const LARGEST = 65_535;
+/** Browsers ask for it to learn whether the network filters DNS; "no such name" keeps them from going around us. */
+const CANARY = nameToWire("use-application-dns.net") ?? new Uint8Array();
+const UNBOUNDED = { minTTL: 0, maxTTL: 0x7fffffff, maxNegativeTTL: 0x7fffffff };
+
+/** One lookup on its way, after the shortcut was not taken. */
+class Lookup implements Asked, Waiter {
+  readonly resident: Resident;
+  /** Header and question as asked. */
+  readonly head: Uint8Array;
+  readonly name: Uint8Array;
+  readonly key: QueryKey;
+  readonly end: number;
+  readonly type: number;
+  readonly flags: number;
+  readonly edns: boolean;
+  readonly wantsAuthentic: boolean;
+  /** Bytes that the reply may have. */
+  readonly limit: number;
+  asker: Asker | null = null;
+  /** The question's decision: told together with the answer, or alone when there is none. */
+  decision: Decision | null = null;
+  readonly #settled: (lookup: Lookup, answer: Answer | null) => void;
+
+  constructor(
+    query: Query,
+    head: Uint8Array,
+    limit: number,
+    resident: Resident,
+    settled: (lookup: Lookup, answer: Answer | null) => void,
+  ) {
+    this.resident = resident;
+    this.head = head;
+    this.key = query.toKey();
+    this.name = this.key.key.subarray(0, this.key.nameLength);
+    this.end = query.end;
+    this.type = query.type;
+    this.flags = query.flags;
+    this.edns = query.edns;
+    this.wantsAuthentic = query.wantsAuthentic;
+    this.limit = limit;
+    this.#settled = settled;
+  }
+
+  settle(answer: Answer | null): void {
+    this.#settled(this, answer);
+  }
+}
+
+export class Resolver {
+  readonly stats: ResolveStats = {
+    lookups: 0,
+    shortcuts: 0,
+    cached: 0,
+    prevented: 0,
+    malformed: 0,
+    refused: 0,
+    limited: 0,
+    overloaded: 0,
+    stale: 0,
+    failed: 0,
+  };
+  readonly #options: ResolverOptions;
+  readonly #cache: AnswerCache;
+  readonly #decisions = new Decisions();
+  readonly #situation = new Situation();
+  readonly #query = new Query();
+  readonly #rates: Rates;
+  readonly #malformed = new Rates(MALFORMED_RATE);
+  readonly #prevention: Prevention;
+  /** Lookups under way, by container: none may fill the table for all. */
+  readonly #waiting = new Map<Resident, number>();
+  readonly #share: number;
+  /** Room for late replies, and for cached answers that are decided anew. */
+  readonly #reply = new Uint8Array(LARGEST + 64);
+  readonly #scratch = new Uint8Array(LARGEST + 64);
+  readonly #settled = (lookup: Lookup, answer: Answer | null): void => this.#settle(lookup, answer);
+
+  constructor(options: ResolverOptions) {
+    this.#options = options;
+    this.#cache = options.cache;
+    this.#rates = new Rates(options.config.rate);
+    this.#prevention = new Prevention(options.config);
+    this.#share = Math.max(Math.floor(options.config.maxInFlight / 2), 1);
+  }
+
+  /**
+   * The query of `length` bytes at `bytes[at]`, from a container that is known. `bytes` has room there for the largest
+   * reply. Returns the length of the reply in place, or 0.
+   */
+  lookup(bytes: Uint8Array, at: number, length: number, resident: Resident, origin: Origin): number {
+    const query = this.#query;
+    const now = this.#options.clock.monotonic();
+    this.stats.lookups++;
+    if (resident.cut) return 0;
+    if (!this.#rates.take(resident, now)) {
+      this.stats.limited++;
+      return 0;
+    }
+    const refusal = parseQuery(bytes, at, length, query, this.#options.seed);
+    if (refusal !== QUERY_OK) return this.#refuse(bytes, at, refusal, resident, now);
+
+    // The shortcut: answered before, to this container, under this policy, with nothing to say about it.
+    const second = Math.floor(now / 1000) | 0;
+    const { udpSize } = this.#options.config;
+    const limit = origin.datagram ? Math.min(query.size, Math.max(udpSize, 512)) : LARGEST;
+    const policy = this.#options.policy();
+    const entry = this.#cache.probe(query);
+    const fresh = entry >= 0 && this.#cache.expires > second;
+    if (fresh && this.#decisions.isClean(this.#situationOf(entry, resident, policy), second)) {
+      this.stats.shortcuts++;
+      return this.#copyCached(bytes, at, limit, second);
+    }
+
+    // The question, before anything leaves the host.
+    const lookup = new Lookup(query, bytes.slice(at, at + query.end), limit, resident, this.#settled);
+    const { profile } = resident;
+    if (isJudged(profile)) {
+      const decision = policy.decide({ kind: "query", profile, name: lookup.name, type: lookup.type });
+      if (decision.verdict === "drop") return this.#prevent(bytes, at, lookup, decision, null);
+      lookup.decision = decision;
+    }
+    if (lookup.type === TYPE.ANY) {
+      this.#tell(lookup, lookup.decision, null);
+      return writeAnyReply(bytes, at, lookup, udpSize);
+    }
+    if (sameName(lookup.name, CANARY)) {
+      this.#tell(lookup, lookup.decision, null);
+      return writeNegative(bytes, at, lookup, RCODE.NXDOMAIN, udpSize, EDE_NONE);
+    }
+
+    if (fresh) {
+      const answer = this.#cachedAnswer(lookup, second);
+      if (answer !== null) {
+        this.stats.cached++;
+        return this.#conclude(bytes, at, lookup, answer, EDE_NONE);
+      }
+    }
+    return this.#forward(bytes, at, lookup, origin);
+  }
+
+  /** Asks the upstreams; the reply comes later, from `#settle`. */
+  #forward(bytes: Uint8Array, at: number, lookup: Lookup, origin: Origin): number {
+    const { resident } = lookup;
+    const under = this.#waiting.get(resident) ?? 0;
+    const stale = this.#staleSecond(lookup) >= 0;
+    if (under < this.#share && this.#options.upstreams.ask(lookup.key, lookup.head, lookup, stale)) {
+      lookup.asker = origin.keep();
+      this.#waiting.set(resident, under + 1);
+      return 0;
+    }
+    this.stats.overloaded++;
+    this.#tell(lookup, lookup.decision, null);
+    return resident.cut ? 0 : writeRefusal(bytes, at, lookup, RCODE.SERVFAIL, this.#options.config.udpSize);
+  }
+
+  /** What an upstream said, or (null) that none did. */
+  #settle(lookup: Lookup, fromUpstream: Answer | null): void {
+    const { asker, resident } = lookup;
+    if (asker === null) return;
+    lookup.asker = null;
+    const under = (this.#waiting.get(resident) ?? 1) - 1;
+    if (under > 0) this.#waiting.set(resident, under);
+    else this.#waiting.delete(resident);
+    // The container may be gone by now, or cut off, and its address another's.
+    if (resident.cut || !this.#options.isCurrent(resident)) {
+      asker.release();
+      return;
+    }
+
+    let answer = fromUpstream;
+    let extendedError = EDE_NONE;
+    const failed = answer === null || (answer.rcode !== RCODE.NOERROR && answer.rcode !== RCODE.NXDOMAIN);
+    if (failed) {
+      const second = this.#staleSecond(lookup);
+      const stale = second < 0 ? null : this.#cachedAnswer(lookup, second);
+      if (stale !== null) {
+        this.stats.stale++;
+        extendedError = EDE_STALE;
+        answer = stale;
+      }
+    }
+    if (answer === null) {
+      this.stats.failed++;
+      answer = bareAnswer(lookup.head, RCODE.SERVFAIL);
+    }
+    this.#reply.set(lookup.head);
+    const length = this.#conclude(this.#reply, 0, lookup, answer, extendedError);
+    if (length > 0) asker.send(this.#reply, length);
+    else asker.release();
+  }
+
+  /** Decides the answer; then binds, observes, and writes the reply behind the question at `bytes[at]`. */
+  #conclude(bytes: Uint8Array, at: number, lookup: Lookup, answer: Answer, extendedError: number): number {
+    const { resident } = lookup;
+    const { profile } = resident;
+    const policy = this.#options.policy();
+    let decision: Decision | null = null;
+    if (isJudged(profile)) {
+      const { name, type } = lookup;
+      // Policy may have changed while the lookup was under way: then the question is decided by the new one.
+      if (lookup.decision?.revision !== policy.revision) {
+        lookup.decision = policy.decide({ kind: "query", profile, name, type });
+        if (lookup.decision.verdict === "drop")
+          return this.#prevent(bytes, at, lookup, lookup.decision, answer);
+      }
+      const { rcode, hops, addresses } = answer;
+      decision = policy.decide({ kind: "answer", profile, name, type, rcode, hops, addresses });
+      if (decision.verdict === "drop") {
+        this.#tell(lookup, lookup.decision, answer);
+        return this.#prevent(bytes, at, lookup, decision, answer);
+      }
+    }
+    this.#tell(lookup, lookup.decision, answer);
+    this.#tell(lookup, decision, answer);
+    if (resident.cut) return 0;
+
+    this.#bind(lookup, answer);
+    this.#remember(lookup, answer, decision, policy);
+    return writeAnswer(bytes, at, lookup, answer, lookup.limit, this.#options.config.udpSize, extendedError);
+  }
+
+  #bind(lookup: Lookup, answer: Answer): void {
+    if (answer.addresses.length === 0) return;
+    const names = [wireToName(lookup.name), ...answer.hops.map((hop) => wireToName(hop))];
+    const now = this.#options.clock.monotonic();
+    this.#options.provenance.bind(lookup.resident, names, answer.addresses, answer.lifetime, now);
+  }
+
+  /** Teaches the model, and opens the shortcut for an answer that is cached and about which there is nothing to say. */
+  #remember(lookup: Lookup, answer: Answer, decision: Decision | null, policy: Policy): void {
+    const { clock } = this.#options;
+    const { resident } = lookup;
+    const second = Math.floor(clock.monotonic() / 1000) | 0;
+    const entry = this.#cache.probe(lookup.key);
+    const fresh = entry >= 0 && this.#cache.expires > second;
+    const situation = this.#situationOf(entry, resident, policy);
+    const model = resident.profile?.model ?? null;
+    const answered = answer.rcode === RCODE.NOERROR && answer.answerCount > 0;
+    if (decision?.learn && model?.learning && answered && !(fresh && this.#decisions.isKnown(situation))) {
+      this.#options.observe({
+        kind: "name",
+        model: model.key,
+        container: resident.container.id,
+        name: wireToName(lookup.name),
+        time: clock.now(),
+      });
+    }
+    const clean = (lookup.decision?.effect ?? null) === null && (decision?.effect ?? null) === null;
+    if (fresh && clean) {
+      this.#decisions.setClean(situation, Math.min(this.#cache.expires, second + CLEAN_TIME));
+    }
+  }
+
+  /** The cached answer as if an upstream had just given it; null when it is gone. */
+  #cachedAnswer(lookup: Lookup, second: number): Answer | null {
+    if (this.#cache.probe(lookup.key) < 0) return null;
+    const cache = this.#cache;
+    const scratch = this.#scratch;
+    scratch.set(lookup.head);
+    writeHeader(scratch, 0, cache.rcode, cache.answerCount, cache.authorityCount);
+    if (cache.authentic) setAuthentic(scratch, 0);
+    cache.copy(scratch, lookup.end, second, STALE_TTL);
+    return parseAnswer(
+      scratch,
+      0,
+      lookup.end + cache.length,
+      lookup.end,
+      lookup.name,
+      lookup.type,
+      UNBOUNDED,
+    );
+  }
+
+  /** The second it is now when an expired answer is at hand that may still be served; -1 when not. */
+  #staleSecond(lookup: Lookup): number {
+    const { serveStale } = this.#options.config.cache;
+    if (serveStale === 0 || this.#cache.probe(lookup.key) < 0) return -1;
+    const second = Math.floor(this.#options.clock.monotonic() / 1000) | 0;
+    return this.#cache.expires + serveStale > second ? second : -1;
+  }
+
+  /** The entry that was just found, behind the question in place. */
+  #copyCached(bytes: Uint8Array, at: number, limit: number, second: number): number {
+    const query = this.#query;
+    const cache = this.#cache;
+    const { udpSize } = this.#options.config;
+    const length = query.end + cache.length;
+    if (length + optRoom(query) > limit) return writeTruncated(bytes, at, query, cache.rcode, udpSize);
+    cache.copy(bytes, at + query.end, second, STALE_TTL);
+    writeHeader(bytes, at, cache.rcode, cache.answerCount, cache.authorityCount);
+    if (query.wantsAuthentic && cache.authentic) setAuthentic(bytes, at);
+    return appendOpt(bytes, at, length, query, udpSize, 0, EDE_NONE);
+  }
+
+  #situationOf(entry: number, resident: Resident, policy: Policy): Situation {
+    const situation = this.#situation;
+    situation.entry = entry;
+    situation.entryGeneration = entry < 0 ? 0 : this.#cache.generation;
+    situation.residentSlot = resident.slot;
+    situation.residentGeneration = resident.generation;
+    situation.revision = policy.revision;
+    situation.profile = resident.profile?.index ?? -1;
+    situation.bindingEpoch = this.#options.provenance.epoch(resident);
+    return situation;
+  }
+
+  #prevent(bytes: Uint8Array, at: number, lookup: Lookup, decision: Decision, answer: Answer | null): number {
+    this.stats.prevented++;
+    this.#tell(lookup, decision, answer);
+    return lookup.resident.cut ? 0 : this.#prevention.write(bytes, at, lookup);
+  }
+
+  #tell(lookup: Lookup, decision: Decision | null, answer: Answer | null): void {
+    if (decision === null || decision.effect === null) return;
+    const { report, clock } = this.#options;
+    report(lookupFinding(decision, lookup, answer, lookup.resident, clock.now()), lookup.resident);
+  }
+
+  /** What is no lookup that we serve, for which the parser has named the rcode. */
+  #refuse(bytes: Uint8Array, at: number, refusal: number, resident: Resident, now: number): number {
+    const query = this.#query;
+    if (query.fault === "") this.stats.refused++;
+    else {
+      this.stats.malformed++;
+      if (isJudged(resident.profile) && resident.profile.dnsEffect !== "disable") {
+        this.#tellMalformed(refusal, resident, now);
+      }
+    }
+    if (refusal === QUERY_IGNORE || resident.cut) return 0;
+    return writeRefusal(bytes, at, query, refusal, this.#options.config.udpSize);
+  }
+
+  #tellMalformed(refusal: number, resident: Resident, now: number): void {
+    if (!this.#malformed.take(resident, now)) return;
+    const query = this.#query;
+    const { report, policy, clock } = this.#options;
+    const asking =
+      query.end === 0 ? null : { name: query.key.subarray(0, query.nameLength), type: query.type };
+    const rcode = refusal < 0 ? null : refusal;
+    report(malformedFinding(query.fault, asking, rcode, resident, policy().revision, clock.now()), resident);
+  }
+}
+
+function isJudged(profile: Profile | null): profile is Profile {
+  return profile !== null && profile.rule !== null;
+}
