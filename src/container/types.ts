@@ -38,10 +38,25 @@ export interface GuardedNetwork {
   readonly subnets: readonly string[];
 }
 
-/** What the registry tells its listener; `remove` also when it lost its last address. */
+/**
+ * What the registry tells its listener, to be applied in the order `gone`, `remove`, `upsert`: a container that ended
+ * and began a new life at once stands in both, and an address that moved in `gone` and in `upsert`.
+ */
 export interface RegistryChange {
+  /** Containers that run, or are being started and have an address already (`state` is `created` then). */
   readonly upsert: readonly Container[];
+  /** Ids of those that do so no longer: stopped, removed, or their last address was taken before they ran. */
   readonly remove: readonly string[];
+  /** Addresses that went away from their container; their conntrack entries must not outlive them. */
+  readonly gone: readonly string[];
   /** Set when networks changed: all of them. */
   readonly networks?: readonly GuardedNetwork[];
+}
+
+/** Whether the registry follows the runtime. */
+export interface RegistryState {
+  /** Connected to the engine, and everything it listed is known. */
+  readonly connected: boolean;
+  /** Why not; null while connected, and before the first attempt. */
+  readonly error: string | null;
 }
