@@ -1,0 +1,311 @@
+/**
+ * Writes the domain half of the compiled feeds (layout: index.ts). Every suffix of two or more labels of every name is
+ * hashed; the hashes are sorted, equal ones merged, and slots filled in that order. The same lists and seed give the same
+ * bytes.
+ */
+import {
+  BUCKET_SLOTS,
+  BUCKET_WORDS,
+  DOMAIN,
+  DOMAIN_MAGIC,
+  HASH_BITS,
+  HEADER,
+  HEADER_BYTES,
+  homeBucket,
+  NAME_SLOT,
+  OVERFLOW,
+  SLOTS_AT,
+  seal,
+  VERSION,
+} from "./format.ts";
+import { GroupTable } from "./groups.ts";
+import { SuffixHash } from "./hash.ts";
+import { learnPieces, PIECE_ROW, PieceCoder } from "./pieces.ts";
+
+/** Slots filled on average: the fewer, the shorter the probes; the more, the smaller the table. */
+const LOAD = 0.8;
+/** Names that the dictionary is learned from. */
+const SAMPLE = 8192;
+const MARKER = 0xffffffff;
+
+/** `lists`: for each feed its names (`ParsedList.entries`); empty for feeds of addresses. */
+export function compileDomains(
+  lists: readonly Uint8Array[],
+  key: readonly [number, number],
+): SharedArrayBuffer {
+  const names = gather(lists);
+  const records = hashSuffixes(names, key);
+  const groups = new GroupTable();
+  const slots = mergeEqual(records, sortByHash(records), names, groups);
+  return write(slots, names, groups, lists.length, key);
+}
+
+/** All names of all feeds. */
+interface Names {
+  /** Each name ended by a line feed, with the dot before it where it stands for everything below. */
+  readonly text: Uint8Array;
+  readonly count: number;
+  /** Where each name begins (behind the dot), and its member word (see groups.ts). */
+  readonly starts: Uint32Array;
+  readonly members: Uint32Array;
+}
+
+function gather(lists: readonly Uint8Array[]): Names {
+  const text = Buffer.concat(lists);
+  let count = 0;
+  for (const byte of text) if (byte === 10) count++;
+  const starts = new Uint32Array(count);
+  const members = new Uint32Array(count);
+  let number = 0;
+  let at = 0;
+  let end = 0;
+  for (const [feed, list] of lists.entries()) {
+    end += list.length;
+    while (at < end) {
+      const below = text[at] === 46;
+      starts[number] = below ? at + 1 : at;
+      members[number++] = feed * 2 + (below ? 1 : 0);
+      at = text.indexOf(10, at) + 1;
+    }
+  }
+  return { text, count, starts, members };
+}
+
+/** One for each suffix: its hash, and the number of the name that it is, or MARKER. */
+interface Records {
+  readonly high: Uint32Array;
+  readonly low: Uint32Array;
+  readonly names: Uint32Array;
+  readonly count: number;
+}
+
+function hashSuffixes({ text, count, starts }: Names, key: readonly [number, number]): Records {
+  const hash = new SuffixHash(key[0], key[1]);
+  const dots = new Int32Array(128);
+  let suffixes = 0;
+  for (const byte of text) if (byte === 46) suffixes++;
+  const high = new Uint32Array(suffixes);
+  const low = new Uint32Array(suffixes);
+  const names = new Uint32Array(suffixes);
+  let record = 0;
+  for (let name = 0; name < count; name++) {
+    const start = starts[name]!;
+    let labels = 0;
+    let end = start;
+    for (; text[end] !== 10; end++) if (text[end] === 46) dots[labels++] = end;
+    hash.start();
+    hash.label(text, dots[labels - 1]! + 1, end);
+    for (let label = labels - 1; label >= 0; label--) {
+      hash.label(text, label === 0 ? start : dots[label - 1]! + 1, dots[label]!);
+      hash.finish();
+      high[record] = hash.high;
+      low[record] = hash.low;
+      names[record++] = label === 0 ? name : MARKER;
+    }
+  }
+  return { high, low, names, count: record };
+}
+
+/** The records in order of `high`, `low` and name: two passes of a radix sort by `high`, then its few runs by the rest. */
+function sortByHash({ high, low, names, count }: Records): Uint32Array {
+  let order = new Uint32Array(count);
+  for (let index = 0; index < count; index++) order[index] = index;
+  for (const shift of [0, 16]) {
+    const starts = new Uint32Array(0x10001);
+    for (let index = 0; index < count; index++) starts[((high[index]! >>> shift) & 0xffff) + 1]!++;
+    for (let digit = 0; digit < 0x10000; digit++) starts[digit + 1]! += starts[digit]!;
+    const next = new Uint32Array(count);
+    for (let index = 0; index < count; index++) {
+      const record = order[index]!;
+      next[starts[(high[record]! >>> shift) & 0xffff]!++] = record;
+    }
+    order = next;
+  }
+  for (let from = 0; from < count; ) {
+    let to = from + 1;
+    while (to < count && high[order[to]!] === high[order[from]!]) to++;
+    if (to - from > 1) order.subarray(from, to).sort((a, b) => low[a]! - low[b]! || names[a]! - names[b]!);
+    from = to;
+  }
+  return order;
+}
+
+/** What the table holds, in its order: one slot for each marker and each distinct name. */
+interface Slots {
+  readonly high: Uint32Array;
+  /** As in a bucket: bits of the hash and NAME_SLOT. */
+  readonly words: Uint16Array;
+  /** For names: number of one name of that text, and its group. */
+  readonly names: Uint32Array;
+  readonly groups: Uint32Array;
+  readonly count: number;
+  readonly distinct: number;
+}
+
+/** One slot for all records of one hash: a name with every feed that lists it, or a marker. */
+function mergeEqual(records: Records, order: Uint32Array, names: Names, groups: GroupTable): Slots {
+  const { count } = records;
+  const slots = {
+    high: new Uint32Array(count),
+    words: new Uint16Array(count),
+    names: new Uint32Array(count),
+    groups: new Uint32Array(count),
+  };
+  let slot = 0;
+  let distinct = 0;
+  const add = (record: number, name: number, group: number): void => {
+    slots.high[slot] = records.high[record]!;
+    slots.words[slot] = (records.low[record]! & HASH_BITS) | (name === MARKER ? 0 : NAME_SLOT);
+    slots.names[slot] = name;
+    slots.groups[slot++] = group;
+    if (name !== MARKER) distinct++;
+  };
+  for (let from = 0; from < count; ) {
+    const first = order[from]!;
+    let to = from + 1;
+    while (to < count && sameHash(records, order[to]!, first)) to++;
+    if (to - from === 1) {
+      const name = records.names[first]!;
+      add(first, name, name === MARKER ? 0 : groups.number([names.members[name]!]));
+      from = to;
+      continue;
+    }
+    let same: number[] = [];
+    for (let index = from; index < to; index++) {
+      const name = records.names[order[index]!]!;
+      if (name !== MARKER) same.push(name);
+    }
+    if (same.length === 0) add(first, MARKER, 0);
+    while (same.length > 0) {
+      // One round, unless two names share 64 bits of hash.
+      const name = same[0]!;
+      const equal = same.filter((other) => sameText(names, other, name));
+      add(first, name, groups.number(equal.map((other) => names.members[other]!)));
+      same = equal.length === same.length ? [] : same.filter((other) => !equal.includes(other));
+    }
+    from = to;
+  }
+  return { ...slots, count: slot, distinct };
+}
+
+function sameHash({ high, low }: Records, a: number, b: number): boolean {
+  return high[a] === high[b] && low[a] === low[b];
+}
+
+function sameText({ text, starts }: Names, a: number, b: number): boolean {
+  let left = starts[a]!;
+  for (let right = starts[b]!; text[left] === text[right]; left++, right++)
+    if (text[left] === 10) return true;
+  return false;
+}
+
+function write(
+  slots: Slots,
+  names: Names,
+  groups: GroupTable,
+  feeds: number,
+  key: readonly [number, number],
+): SharedArrayBuffer {
+  const homes = Math.max(1, Math.ceil(slots.count / (BUCKET_SLOTS * LOAD)));
+  const placed = placeSlots(slots, homes);
+  const coder = new PieceCoder(learnPieces(sampleOf(names)));
+  const groupBytes = groups.size <= 1 ? 0 : groups.size <= 0x100 ? 1 : groups.size <= 0x10000 ? 2 : 4;
+  const coded = new Uint8Array(names.text.length + slots.distinct * groupBytes);
+  let codedLength = 0;
+  const { buckets } = placed;
+  let bucket = -1;
+  for (let slot = 0; slot < slots.count; slot++) {
+    for (; bucket < placed.bucketOf[slot]!; setNamesAt(buckets, ++bucket, codedLength));
+    const name = slots.names[slot]!;
+    if (name === MARKER) continue;
+    for (let index = 0, group = slots.groups[slot]!; index < groupBytes; index++, group >>>= 8) {
+      coded[codedLength++] = group & 0xff;
+    }
+    const start = names.starts[name]!;
+    codedLength = coder.encode(names.text, start, names.text.indexOf(10, start) + 1, coded, codedLength);
+  }
+
+  const groupWords = groups.words();
+  const bucketsAt = HEADER_BYTES;
+  const groupsAt = bucketsAt + buckets.byteLength;
+  const piecesAt = groupsAt + groupWords.byteLength;
+  const namesAt = piecesAt + coder.rows.length;
+  const buffer = new SharedArrayBuffer(namesAt + codedLength);
+  const header = new Uint32Array(buffer, 0, HEADER_BYTES / 4);
+  header[HEADER.MAGIC] = DOMAIN_MAGIC;
+  header[HEADER.VERSION] = VERSION;
+  header[HEADER.BYTES] = buffer.byteLength;
+  header[HEADER.KEY0] = key[0];
+  header[HEADER.KEY1] = key[1];
+  header[HEADER.FEEDS] = feeds;
+  header[HEADER.GROUPS] = groups.size;
+  header[HEADER.GROUPS_AT] = groupsAt;
+  header[DOMAIN.NAMES] = slots.distinct;
+  header[DOMAIN.MARKERS] = slots.count - slots.distinct;
+  header[DOMAIN.HOME_BUCKETS] = homes;
+  header[DOMAIN.BUCKETS] = buckets.length / BUCKET_WORDS;
+  header[DOMAIN.LONGEST_PROBE] = placed.longestProbe;
+  header[DOMAIN.BUCKETS_AT] = bucketsAt;
+  header[DOMAIN.PIECES] = coder.rows.length / PIECE_ROW;
+  header[DOMAIN.PIECES_AT] = piecesAt;
+  header[DOMAIN.NAMES_AT] = namesAt;
+  header[DOMAIN.GROUP_BYTES] = groupBytes;
+  new Uint16Array(buffer, bucketsAt, buckets.length).set(buckets);
+  new Uint32Array(buffer, groupsAt, groupWords.length).set(groupWords);
+  const bytes = new Uint8Array(buffer);
+  bytes.set(coder.rows, piecesAt);
+  bytes.set(coded.subarray(0, codedLength), namesAt);
+  seal(buffer);
+  return buffer;
+}
+
+interface Placed {
+  /** Filled but for where the names of each bucket begin. */
+  readonly buckets: Uint16Array;
+  readonly bucketOf: Uint32Array;
+  readonly longestProbe: number;
+}
+
+/** Puts every slot into its home bucket, or where that is full into the next one with room. */
+function placeSlots(slots: Slots, homes: number): Placed {
+  const bucketOf = new Uint32Array(slots.count);
+  let bucket = 0;
+  let used = 0;
+  let longestProbe = 1;
+  for (let slot = 0; slot < slots.count; slot++) {
+    const home = homeBucket(slots.high[slot]!, homes);
+    if (home > bucket || used === BUCKET_SLOTS) {
+      bucket = Math.max(home, bucket + 1);
+      used = 0;
+    }
+    bucketOf[slot] = bucket;
+    used++;
+    longestProbe = Math.max(longestProbe, bucket - home + 1);
+  }
+  const buckets = new Uint16Array(Math.max(homes, bucket + 1) * BUCKET_WORDS);
+  for (let slot = 0; slot < slots.count; slot++) {
+    const at = bucketOf[slot]! * BUCKET_WORDS;
+    buckets[at + SLOTS_AT + (buckets[at + 2]! & 0xff)] = slots.words[slot]!;
+    buckets[at + 2]!++;
+    for (let passed = homeBucket(slots.high[slot]!, homes); passed < bucketOf[slot]!; passed++) {
+      buckets[passed * BUCKET_WORDS + 2]! |= OVERFLOW;
+    }
+  }
+  return { buckets, bucketOf, longestProbe };
+}
+
+function setNamesAt(buckets: Uint16Array, bucket: number, place: number): void {
+  buckets[bucket * BUCKET_WORDS] = place & 0xffff;
+  buckets[bucket * BUCKET_WORDS + 1] = place >>> 16;
+}
+
+/** Names spread evenly over all, each with its line feed. */
+function sampleOf({ text, starts, count }: Names): Uint8Array {
+  const step = Math.max(1, Math.floor(count / SAMPLE));
+  const parts: Uint8Array[] = [];
+  for (let name = 0; name < count; name += step) {
+    const start = starts[name]!;
+    parts.push(text.subarray(start, text.indexOf(10, start) + 1));
+  }
+  return Buffer.concat(parts);
+}

@@ -1,0 +1,64 @@
+/**
+ * Compiled feeds: two flat buffers that every thread reads in place. compile.ts writes them.
+ *
+ * All numbers are unsigned, in the byte order of the machine. `u32[n]` is a word of the header, which has 128 bytes;
+ * words not named are 0. Offsets are bytes from the beginning of the buffer.
+ *
+ *     both       u32[0]  magic, "TMDS" (domains) or "TMAS" (addresses) when read as bytes
+ *                u32[1]  version of the layout; a reader refuses any but its own
+ *                u32[2]  bytes in all
+ *                u32[3]  CRC-32 of everything from u32[4] on
+ *                u32[4]  and u32[5]: seed of the hash
+ *                u32[6]  feeds
+ *                u32[7]  groups; u32[8] offset of their table
+ *     domains    u32[9]  distinct names; u32[10] interior markers
+ *                u32[11] home buckets; u32[12] buckets in all; u32[13] most buckets that a probe reads; u32[14] offset
+ *                u32[15] pieces; u32[16] offset of the dictionary
+ *                u32[17] offset of the names, which reach to the end; u32[18] bytes of a group's number there
+ *     addresses  u32[9]  IPv4 prefixes; u32[10] offset of their rows; u32[11] and u32[12]: the same for IPv6
+ *
+ * **Groups.** An entry belongs to a group: the set of feeds that list it. The table has, in words, where the members of
+ * each group begin, counted in members, and where the last ones end; then the members: the number of a feed × 2, plus 1
+ * where that feed lists the name with everything below it.
+ *
+ * **Names.** One after the other: the group's number (0, 1, 2 or 4 bytes, lowest first; none when there is one group at
+ * most), then the name, coded in pieces up to the one that ends in a line feed (dictionary: pieces.ts). They stand in the
+ * order of the slots, so that a slot needs no pointer.
+ *
+ * **Buckets.** A hash table of 32-byte buckets in 16-bit words: [0] and [1] where the names of this bucket begin, counted
+ * from the first name, lower half first; [2] slots in use, plus 0x100 when the next bucket has to be read too; [3 … 15]
+ * the slots: 15 bits of hash, plus 0x8000 for a name. A slot without that bit is an interior marker: no name, but some
+ * name ends in it. Every suffix of two or more labels of every name has a slot, so that a walk from the right ends at the
+ * first suffix without one: for nearly every lookup the registrable domain, after one bucket. Slots are filled in the
+ * order of the hash (ordered linear probing), which keeps the longest probe short, and the header tells how long it is.
+ * The 15 bits only choose what is worth comparing: a hit is what the stored name confirms, byte for byte.
+ *
+ * **Prefixes.** Rows in the order of address and length: the address in 1 or 4 words, most significant first; the number
+ * of the row of the next longer prefix around it (0xffffffff: none); the group, with the length in the upper 8 bits. All
+ * that contain an address are among the last row that does not sort behind it, and the rows around that one.
+ */
+import type { FeedIndex } from "../policy/types.ts";
+import { DomainSet } from "./domain-set.ts";
+import { PrefixSet } from "./prefix-set.ts";
+import type { CompiledFeeds } from "./types.ts";
+
+export interface OpenOptions {
+  /**
+   * Skip the checksum, which reads every byte: for buffers that another thread of this process has just compiled or
+   * opened. Everything else about them is checked all the same.
+   */
+  readonly trusted?: boolean;
+}
+
+/**
+ * The decision's view of compiled feeds, on any thread; nothing is copied, and look-ups reuse one scratch buffer, so that
+ * every thread opens its own. Throws TM_FEED when a buffer is truncated, corrupt or of another version.
+ */
+export function openFeeds(compiled: CompiledFeeds, { trusted = false }: OpenOptions = {}): FeedIndex {
+  const domains = new DomainSet(compiled.domains, compiled.sources, trusted);
+  const prefixes = new PrefixSet(compiled.addresses, compiled.sources, trusted);
+  return {
+    domain: (bytes, offset) => domains.find(bytes, offset),
+    address: (bytes, offset, length) => prefixes.find(bytes, offset, length),
+  };
+}

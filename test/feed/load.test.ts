@@ -1,0 +1,224 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import t from "tap";
+import { ManualClock } from "../../src/clock.ts";
+import { compileInWorker } from "../../src/feed/compile-in-worker.ts";
+import { openFeeds } from "../../src/feed/index.ts";
+import { loadFeeds, noFeeds, readFeedFile } from "../../src/feed/load.ts";
+import { parseFeeds } from "../../src/feed/manifest.ts";
+import type { CompiledFeeds } from "../../src/feed/types.ts";
+import { nameToWire } from "../../src/name.ts";
+
+const SEED = new Uint8Array(8).fill(5);
+
+function fileError(code: string): Error {
+  return Object.assign(new Error(`${code}: simulated`), { code });
+}
+
+/** A file system of the texts given; an Error is thrown where it stands. */
+function reader(files: Record<string, string | Error>): (path: string) => Uint8Array {
+  return (path) => {
+    const file = files[path] ?? fileError("ENOENT");
+    if (file instanceof Error) throw file;
+    return Buffer.from(file);
+  };
+}
+
+const MANIFEST = `version: 1
+feeds:
+  - { name: bad, path: bad.txt, kind: domain }
+  - { name: addresses, path: /lists/addresses.txt, kind: address, effect: block }
+  - { name: off, path: off.txt, kind: domain, match: exact, enabled: false }
+`;
+
+function hits(feeds: CompiledFeeds, name: string): string[] {
+  return openFeeds(feeds)
+    .domain(nameToWire(name)!, 0)
+    .map(({ feed, entry }) => `${feed}:${entry}`);
+}
+
+t.test("the manifest", async (t) => {
+  t.strictSame(parseFeeds(MANIFEST, "/etc/tidesman/feeds.yaml"), [
+    { name: "bad", path: "/etc/tidesman/bad.txt", kind: "domain", match: "suffix", enabled: true },
+    {
+      name: "addresses",
+      path: "/lists/addresses.txt",
+      kind: "address",
+      match: "exact",
+      effect: "block",
+      enabled: true,
+    },
+    { name: "off", path: "/etc/tidesman/off.txt", kind: "domain", match: "exact", enabled: false },
+  ]);
+  t.strictSame(parseFeeds("version: 1\nfeeds: []", "f.yaml"), []);
+});
+
+t.test("every problem of a manifest is told at once, with its place", async (t) => {
+  const text = `version: 1
+feeds:
+  - { name: one, path: one.txt, kind: domains }
+  - { name: one, path: two.txt, kind: domain, effect: disable }
+  - { name: "two words", path: "", kind: address, match: suffix, colour: red }
+`;
+  let message = "";
+  try {
+    parseFeeds(text, "feeds.yaml");
+  } catch (error) {
+    t.match(error, { code: "TM_FEED", exitStatus: 2 });
+    message = error instanceof Error ? error.message : "";
+  }
+  t.match(message, /^feeds\.yaml:3:\d+: feeds\[0\]\.kind: /m);
+  t.match(message, /^feeds\.yaml:4:\d+: feeds\[1\]\.name: `one` is the name of feeds\[0\] already/m);
+  t.match(message, /^feeds\.yaml:4:\d+: feeds\[1\]\.effect: .*alert, prevent, block/m);
+  t.match(message, /^feeds\.yaml:5:\d+: feeds\[2\]\.name: /m);
+  t.match(message, /^feeds\.yaml:5:\d+: feeds\[2\]\.path: /m);
+  t.match(message, /^feeds\.yaml:5:\d+: feeds\[2\]\.match: is for domain feeds/m);
+  t.match(message, /^feeds\.yaml:5:\d+: feeds\[2\]\.colour: /m);
+  t.throws(() => parseFeeds("", "feeds.yaml"), { code: "TM_FEED" });
+  t.throws(() => parseFeeds("feeds: [", "feeds.yaml"), { code: "TM_FEED" });
+  t.throws(() => parseFeeds("version: 2\nfeeds: []", "feeds.yaml"), { code: "TM_FEED" });
+});
+
+t.test("one list that fails leaves the others in use, and keeps what was last read of it", async (t) => {
+  const clock = new ManualClock(1000);
+  const manifest = "/m/feeds.yaml";
+  const files: Record<string, string | Error> = {
+    [manifest]: MANIFEST,
+    "/lists/addresses.txt": "192.0.2.1\nrubbish\n",
+  };
+  const load = (previous?: CompiledFeeds): CompiledFeeds => {
+    clock.advance(1000);
+    return loadFeeds({
+      manifest,
+      readFile: reader(files),
+      clock,
+      seed: SEED,
+      ...(previous ? { previous } : {}),
+    });
+  };
+  const first = load();
+  t.match(first.statuses[0], {
+    name: "bad",
+    entries: 0,
+    error: "`/m/bad.txt` does not exist; the feed is not in use",
+  });
+  t.strictSame(first.statuses[1], {
+    name: "addresses",
+    kind: "address",
+    entries: 1,
+    refused: 1,
+    samples: ["line 2: rubbish: not an address"],
+    loadedAt: 2000,
+    error: null,
+  });
+  t.match(first.statuses[2], { name: "off", entries: 0, error: null });
+  t.equal(openFeeds(first).address(Uint8Array.of(192, 0, 2, 1), 0, 4)[0]?.effect, "block");
+
+  files["/m/bad.txt"] = "evil.example\n*.worse.example\n";
+  const second = load(first);
+  t.match(second.statuses[0], { entries: 2, error: null, loadedAt: 3000 });
+  t.strictSame(hits(second, "x.evil.example"), ["bad:evil.example"]);
+
+  files["/m/bad.txt"] = "<html>503</html>";
+  files["/lists/addresses.txt"] = fileError("EACCES");
+  let last = second;
+  for (let round = 0; round < 3; round++) last = load(last);
+  t.match(last.statuses[0], { entries: 2, loadedAt: 3000 });
+  t.match(last.statuses[0]?.error, /web page.*; the list as read at 1970-01-01T00:00:03.000Z stays in use$/);
+  t.match(last.statuses[1]?.error, /may not be read by this user; the list as read at/);
+  t.strictSame(hits(last, "x.evil.example"), ["bad:evil.example"]);
+  t.equal(openFeeds(last).address(Uint8Array.of(192, 0, 2, 1), 0, 4).length, 1);
+
+  files["/m/bad.txt"] = "# emptied on purpose\n";
+  const emptied = load(last);
+  t.match(emptied.statuses[0], { entries: 0, error: null });
+  t.strictSame(hits(emptied, "evil.example"), []);
+  delete files["/m/bad.txt"];
+  t.match(load(emptied).statuses[0], { entries: 0, error: /stays in use$/ }, "an emptied list is a good one");
+});
+
+t.test("a list that changed its meaning, or was switched off, does not come back", async (t) => {
+  const clock = new ManualClock();
+  const load = (manifest: string, files: Record<string, string>, previous?: CompiledFeeds): CompiledFeeds => {
+    const readFile = reader({ "/m/feeds.yaml": `version: 1\nfeeds: [${manifest}]`, ...files });
+    return loadFeeds({
+      manifest: "/m/feeds.yaml",
+      readFile,
+      clock,
+      seed: SEED,
+      ...(previous ? { previous } : {}),
+    });
+  };
+  const suffix = load("{ name: one, path: one.txt, kind: domain }", { "/m/one.txt": "evil.example" });
+  t.equal(hits(suffix, "a.evil.example").length, 1);
+  const exact = load("{ name: one, path: one.txt, kind: domain, match: exact }", {}, suffix);
+  t.match(exact.statuses[0]?.error, /not in use$/);
+  t.equal(hits(exact, "evil.example").length, 0);
+  const off = load("{ name: one, path: one.txt, kind: domain, enabled: false }", {}, suffix);
+  t.equal(hits(off, "evil.example").length, 0);
+});
+
+t.test("no manifest: no feeds; one that cannot be read is an error", async (t) => {
+  const load = (files: Record<string, string | Error>): CompiledFeeds => {
+    return loadFeeds({
+      manifest: "/m/feeds.yaml",
+      readFile: reader(files),
+      clock: new ManualClock(),
+      seed: SEED,
+    });
+  };
+  t.strictSame(load({}).sources, []);
+  t.strictSame(Buffer.from(noFeeds(SEED).domains), Buffer.from(load({}).domains));
+  t.throws(() => load({ "/m/feeds.yaml": fileError("EACCES") }), { code: "TM_FEED", message: /cannot read/ });
+});
+
+t.test("only regular files are read", async (t) => {
+  const folder = t.testdir({ "list.txt": "evil.example\n" });
+  execFileSync("mkfifo", [`${folder}/pipe`]);
+  t.equal(Buffer.from(readFeedFile(`${folder}/list.txt`)).toString(), "evil.example\n");
+  t.throws(() => readFeedFile(`${folder}/pipe`), { message: /not a regular file/ });
+  t.throws(() => readFeedFile(folder));
+  t.throws(() => readFeedFile(`${folder}/none`), { code: "ENOENT" });
+});
+
+t.test("compiled on a thread of its own", async (t) => {
+  const names = Array.from({ length: 20_000 }, (_, number) => `n${number}.example`).join("\n");
+  const folder = t.testdir({
+    "feeds.yaml":
+      "version: 1\nfeeds: [{ name: one, path: one.txt, kind: domain }, { name: none, path: none.txt, kind: domain }]",
+    "one.txt": names,
+    "broken.yaml": "version: 1\nfeeds: 7",
+  });
+  const manifest = `${folder}/feeds.yaml`;
+  const feeds = await compileInWorker({ manifest, seed: SEED });
+  t.match(feeds.statuses, [
+    { entries: 20_000, error: null },
+    { entries: 0, error: /does not exist/ },
+  ]);
+  t.strictSame(hits(feeds, "a.n19999.example"), ["one:n19999.example"]);
+  const clock = new ManualClock();
+  const here = loadFeeds({ manifest, readFile: readFeedFile, clock, seed: SEED });
+  t.strictSame(Buffer.from(feeds.domains), Buffer.from(here.domains), "the same bytes as here");
+  t.match((await compileInWorker({ manifest, seed: SEED, previous: feeds })).statuses[0], {
+    entries: 20_000,
+  });
+  await t.rejects(compileInWorker({ manifest: `${folder}/broken.yaml`, seed: SEED }), {
+    code: "TM_FEED",
+    message: /broken\.yaml:2:8: feeds: /,
+  });
+});
+
+t.test("what ships: two empty local lists", async (t) => {
+  const manifest = resolve(import.meta.dirname, "../../feeds/feeds.yaml");
+  const sources = parseFeeds(readFileSync(manifest, "utf8"), manifest);
+  t.strictSame(
+    sources.map(({ name, kind, enabled }) => `${name} ${kind} ${enabled}`),
+    ["custom-domains domain true", "custom-addresses address true"],
+  );
+  const feeds = loadFeeds({ manifest, readFile: readFeedFile, clock: new ManualClock(), seed: SEED });
+  t.match(feeds.statuses, [
+    { error: null, refused: 0 },
+    { error: null, refused: 0 },
+  ]);
+});
