@@ -1,0 +1,119 @@
+/** The raw functions of `tidesman.node`, and where it is found. Only this folder uses them. */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { TidesmanError } from "../errors.ts";
+import type { Link } from "./types.ts";
+
+/** An object of the addon that keeps something open; opaque. */
+export type Handle = object;
+
+export interface RawPacketQueueOptions {
+  readonly queue: number;
+  readonly copyRange: number;
+  readonly maxLength: number;
+  readonly failOpen: boolean;
+  readonly conntrack: boolean;
+  readonly batch: number;
+  readonly receiveBuffer: number;
+  readonly failVerdict: number;
+}
+
+export interface RawUdpArenaOptions {
+  readonly slots: number;
+  readonly slotSize: number;
+  readonly maxSends: number;
+  readonly rounds: number;
+}
+
+/** Absent options are `peerAddress` "", `fd` -1 and `mark` -1. */
+export interface RawUdpSocketOptions {
+  readonly family: number;
+  readonly address: string;
+  readonly port: number;
+  readonly peerAddress: string;
+  readonly peerPort: number;
+  readonly firstSlot: number;
+  readonly batch: number;
+  readonly buffer: number;
+  readonly reusePort: boolean;
+  readonly fd: number;
+  readonly mark: number;
+}
+
+/** Errors thrown carry the errno's name in `code`, and the step that failed in `message`. */
+export interface Addon {
+  openPacketQueue(
+    options: RawPacketQueueOptions,
+    onBatch: (count: number) => void,
+  ): {
+    readonly handle: Handle;
+    readonly slab: Uint8Array;
+    readonly meta: Uint32Array;
+    readonly verdicts: Uint32Array;
+    /** packets, batches, pending, truncated, malformed, sendErrors, verdictErrors, callbackErrors */
+    readonly counters: Float64Array;
+    readonly conntrack: boolean;
+  };
+  packetQueueVerdict(queue: Handle, id: number, code: number, setMark: boolean, mark: number): void;
+  packetQueueOverruns(queue: Handle): number;
+  closePacketQueue(queue: Handle): void;
+  openUdpArena(
+    options: RawUdpArenaOptions,
+    onBatch: (socket: number, count: number) => void,
+  ): {
+    readonly handle: Handle;
+    readonly memory: Uint8Array;
+    readonly meta: Int32Array;
+    readonly sends: Int32Array;
+    readonly control: Int32Array;
+    /** received, sent, batches, truncated, sendErrors, refused, callbackErrors */
+    readonly counters: Float64Array;
+  };
+  openUdpSocket(
+    arena: Handle,
+    options: RawUdpSocketOptions,
+  ): { readonly handle: Handle; readonly index: number; readonly port: number };
+  flushUdpArena(arena: Handle): void;
+  closeUdpArena(arena: Handle): void;
+  udpSocketRefused(socket: Handle): number;
+  closeUdpSocket(socket: Handle): void;
+  listLinks(namespace: string): Link[];
+  watchLinks(onChange: () => void): Handle;
+  unwatchLinks(watch: Handle): void;
+  changeIpset(
+    add: boolean,
+    set: string,
+    address: string,
+    prefixLength: number,
+    timeout: number,
+    hasTimeout: boolean,
+  ): void;
+  deleteConntrack(address: string): number;
+  markConntrack(address: string, mark: number, mask: number): number;
+  resetConnections(namespace: string): number;
+}
+
+/** Beside this file (source and built form), or in the source tree when only that was built. */
+const PLACES: readonly string[] = ["./tidesman.node", "../../src/native/tidesman.node"].map((place) =>
+  fileURLToPath(new URL(place, import.meta.url)),
+);
+
+/** Loads the addon from the first of `places` that exists. Throws TM_NATIVE_MISSING. */
+export function loadAddon(places: readonly string[] = PLACES): Addon {
+  const place = places.find((candidate) => existsSync(candidate));
+  const remedy = "build it with `make -C src/native` (needs g++ and make), or run `scripts/setup`";
+  if (place === undefined) {
+    throw new TidesmanError("TM_NATIVE_MISSING", `the native addon \`${places[0]}\` is missing: ${remedy}`);
+  }
+  try {
+    return createRequire(import.meta.url)(place);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new TidesmanError(
+      "TM_NATIVE_MISSING",
+      `the native addon \`${place}\` cannot be loaded (${reason}): ${remedy}`,
+      { cause: error },
+    );
+  }
+}

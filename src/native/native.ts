@@ -1,0 +1,122 @@
+/**
+ * The typed face of the addon: checks what it is given, and turns errnos into errors that say what to do. Each thread
+ * (main or worker) loads its own; nothing is shared between them, and a thread that ends gives everything back.
+ */
+import { formatAddress, parseAddress, parsePrefix } from "../address.ts";
+import { TidesmanError } from "../errors.ts";
+import { type Addon, loadAddon } from "./addon.ts";
+import { explainIpset, explainRequest } from "./diagnosis.ts";
+import { integer } from "./options.ts";
+import { KernelPacketQueue } from "./packet-queue.ts";
+import type { Link, Native, PacketQueue, PacketQueueOptions, UdpArena, UdpArenaOptions } from "./types.ts";
+import { KernelUdpArena } from "./udp-arena.ts";
+
+/** IPSET_MAXNAMELEN less the final NUL, linux/netfilter/ipset/ip_set.h. */
+const MAX_SET_NAME = 31;
+/** Longest timeout of an ipset entry in seconds: UINT_MAX / MSEC_PER_SEC halved, ip_set_timeout.h. */
+const MAX_TIMEOUT = 2_147_483;
+
+class KernelNative implements Native {
+  readonly #addon: Addon;
+  constructor(addon: Addon) {
+    this.#addon = addon;
+  }
+
+  openPacketQueue(options: PacketQueueOptions, onBatch: (count: number) => void): PacketQueue {
+    return new KernelPacketQueue(this.#addon, options, onBatch);
+  }
+
+  openUdpArena(options: UdpArenaOptions, onBatch: (socket: number, count: number) => void): UdpArena {
+    return new KernelUdpArena(this.#addon, options, onBatch);
+  }
+
+  links(namespace?: string): readonly Link[] {
+    try {
+      return this.#addon.listLinks(namespace ?? "");
+    } catch (error) {
+      const where = namespace === undefined ? "" : ` of \`${namespace}\``;
+      throw explainRequest(error, `list the network interfaces${where}`, "rtnetlink");
+    }
+  }
+
+  watchLinks(onChange: () => void): () => void {
+    try {
+      const watch = this.#addon.watchLinks(onChange);
+      return () => this.#addon.unwatchLinks(watch);
+    } catch (error) {
+      throw explainRequest(error, "watch the network interfaces", "rtnetlink");
+    }
+  }
+
+  ipsetAdd(set: string, entry: string, timeout?: number): void {
+    if (timeout !== undefined) integer("timeout", timeout, 0, MAX_TIMEOUT);
+    this.#changeIpset(true, set, entry, timeout);
+  }
+
+  ipsetDelete(set: string, entry: string): void {
+    this.#changeIpset(false, set, entry, undefined);
+  }
+
+  conntrackDelete(address: string): number {
+    checkAddress(address);
+    try {
+      return this.#addon.deleteConntrack(address);
+    } catch (error) {
+      throw explainRequest(error, `delete the connection tracking of \`${address}\``, "nf_conntrack_netlink");
+    }
+  }
+
+  conntrackMark(address: string, mark: number, mask: number): number {
+    checkAddress(address);
+    integer("mark", mark, 0, 0xffffffff);
+    integer("mask", mask, 0, 0xffffffff);
+    try {
+      return this.#addon.markConntrack(address, mark, mask);
+    } catch (error) {
+      throw explainRequest(
+        error,
+        `mark the connections of \`${address}\``,
+        "nf_conntrack_netlink with marks",
+      );
+    }
+  }
+
+  resetConnections(namespace: string): number {
+    if (namespace === "") throw new RangeError("the path of the network namespace is empty");
+    try {
+      return this.#addon.resetConnections(namespace);
+    } catch (error) {
+      throw explainRequest(error, `reset the connections of \`${namespace}\``, "CONFIG_INET_DIAG_DESTROY");
+    }
+  }
+
+  #changeIpset(add: boolean, set: string, entry: string, timeout: number | undefined): void {
+    const prefix = parsePrefix(entry);
+    const name = Buffer.byteLength(set);
+    if (prefix === null || name === 0 || name > MAX_SET_NAME || set.includes("\0")) {
+      const wrong = prefix === null ? "it is neither an address nor a prefix" : "that is no name of a set";
+      throw new TidesmanError("TM_NATIVE_IPSET", `ipset \`${set}\` entry \`${entry}\`: EINVAL: ${wrong}`);
+    }
+    try {
+      this.#addon.changeIpset(
+        add,
+        set,
+        formatAddress(prefix.bytes),
+        prefix.length,
+        timeout ?? 0,
+        timeout !== undefined,
+      );
+    } catch (error) {
+      throw explainIpset(error, set, entry);
+    }
+  }
+}
+
+function checkAddress(address: string): void {
+  if (parseAddress(address) === null) throw new RangeError(`\`${address}\` is not an address`);
+}
+
+/** The kernel through the addon. Throws TM_NATIVE_MISSING when it was not built; `places` overrides where it is sought. */
+export function loadNative(places?: readonly string[]): Native {
+  return new KernelNative(loadAddon(places));
+}
