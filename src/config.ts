@@ -1,83 +1,26 @@
-/** Appliance configuration (tidesman.yaml): shape and defaults. */
-export interface Config {
-  /** Name of this host in audits and scopes; default: the system's host name. */
-  readonly host: string;
-  readonly failMode: "open" | "closed";
-  readonly dns: DnsConfig;
-  readonly network: NetworkConfig;
-  readonly docker: DockerConfig;
-  readonly block: { readonly action: "kill" | "pause" };
-  readonly models: { /** Cumulative container run time, milliseconds. */ readonly learningTime: number };
-  readonly audits: AuditsConfig;
-  readonly console: { readonly address: string; readonly port: number };
-  readonly control: {
-    /** Group that may use the control socket; used when it exists. */ readonly group: string;
-  };
-  readonly log: { readonly level: "debug" | "info" | "warn" | "error" };
-}
+/**
+ * Appliance configuration (tidesman.yaml): keys, defaults, reading, freezing. The types are inferred from the schema, and
+ * docs/configuration.md is generated from it, so that neither can say something else.
+ */
+import { z } from "zod";
+import { parseAddress } from "./address.ts";
+import { type Path, SourceDocument } from "./document.ts";
+import { quote, schemaAt } from "./issues.ts";
+import { parseAddressEntry } from "./policy/prefixes.ts";
+import { parseDuration, parseSize } from "./quantity.ts";
 
-export interface DnsConfig {
-  /** Where redirected lookups arrive, UDP and TCP. */
-  readonly port: number;
-  /** Redirect the containers' port-53 traffic to `port`; off: only containers that use us as `--dns` are seen. */
-  readonly redirect: boolean;
-  /** `ADDRESS`, `ADDRESS:PORT`, `[ADDRESS]:PORT`; empty: those of `resolvConf`. */
-  readonly upstreams: readonly string[];
-  readonly resolvConf: string;
-  readonly preventResponse: "drop" | "nxdomain" | "refused" | "sinkhole";
-  readonly sinkhole: { readonly ipv4: string; readonly ipv6: string };
-  /** One deadline per lookup, and the wait before the next upstream is tried; milliseconds. */
-  readonly deadline: number;
-  readonly retryAfter: number;
-  readonly cache: {
-    /** Bytes of memory for answers. */
-    readonly size: number;
-    /** Bounds on what is kept, seconds. */
-    readonly minTTL: number;
-    readonly maxTTL: number;
-    readonly maxNegativeTTL: number;
-    /** Seconds that an expired answer may still be served while no upstream answers (RFC 8767); 0: never. */
-    readonly serveStale: number;
-  };
-  /** Largest UDP answer, and the EDNS size told to upstreams. */
-  readonly udpSize: number;
-  /** Lookups per second and container before more are dropped and counted. */
-  readonly rate: number;
-  readonly maxInFlight: number;
-  readonly tcp: {
-    readonly connectionsPerContainer: number /** milliseconds */;
-    readonly idleTimeout: number;
-  };
-}
+type DeepReadonly<T> = T extends (infer Item)[]
+  ? readonly DeepReadonly<Item>[]
+  : T extends object
+    ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> }
+    : T;
 
-export interface NetworkConfig {
-  readonly queue: number;
-  readonly queueLength: number;
-  /** Two adjacent bits of the mark: the lower says allowed, the upper denied. */
-  readonly markMask: number;
-  /** iptables interface patterns of container bridges, beside those the runtime names. */
-  readonly interfaces: readonly string[];
-  /** New connections per second and container before the kernel drops more; and the burst allowed. */
-  readonly connectionRate: number;
-  readonly connectionBurst: number;
-  /** How long and how many packets of a container not yet known wait; milliseconds. */
-  readonly holdTime: number;
-  readonly holdLimit: number;
-  /** More prefixes that do not count as Internet. */
-  readonly internal: readonly string[];
-}
-
-export interface DockerConfig {
-  readonly socket: string;
-}
-
-export interface AuditsConfig {
-  /** Alike findings within this many milliseconds raise `count`. */
-  readonly window: number;
-  /** Findings that may wait for the disk. */
-  readonly queue: number;
-  readonly retention: { /** milliseconds */ readonly age: number /** bytes */; readonly size: number };
-}
+/** Checked, complete and frozen. Durations are milliseconds, sizes bytes. */
+export type Config = DeepReadonly<z.output<ReturnType<typeof configSchema>>>;
+export type DnsConfig = Config["dns"];
+export type NetworkConfig = Config["network"];
+export type DockerConfig = Config["docker"];
+export type AuditsConfig = Config["audits"];
 
 /** Where things are; from the command line or the built-in places. */
 export interface Places {
@@ -86,4 +29,286 @@ export interface Places {
   readonly feedsFile: string;
   readonly stateDirectory: string;
   readonly runtimeDirectory: string;
+}
+
+// ------------------------------------------------------------------------------------------------ kinds of values
+// The title of each is what the documentation says is allowed.
+
+const DAY = 86_400_000;
+
+function whole(min: number, max: number) {
+  return z
+    .int()
+    .min(min)
+    .max(max)
+    .meta({ title: `${min} to ${max}` });
+}
+
+function quantity(kind: string, parse: (text: string) => number | null, sample: string, [min, max]: Range) {
+  return z
+    .union([z.string(), z.number()], { error: `is no ${kind}; write a number and its unit: ${sample}` })
+    .transform((value, context) => {
+      const amount = parse(String(value));
+      if (amount === null || amount < (parse(min) ?? 0) || amount > (parse(max) ?? 0)) {
+        const what = amount === null ? `is no ${kind}` : "is out of range";
+        context.addIssue(`${quote(value)} ${what}; ${min} to ${max} is allowed, with a unit: ${sample}`);
+        return z.NEVER;
+      }
+      return amount;
+    })
+    .meta({ title: `${kind}, ${min} to ${max}` });
+}
+type Range = readonly [min: string, max: string];
+
+const duration = (...range: Range) =>
+  quantity("duration", parseDuration, "`500ms`, `30s`, `1h30m`, `7d`", range);
+const size = (...range: Range) => quantity("size", parseSize, "`512KiB`, `64MiB`, `1GiB`", range);
+
+/** TTLs are seconds, as in DNS; a duration is understood too. */
+const ttl = z
+  .union([z.string(), z.number()], { error: "is no TTL; seconds or a duration are allowed: `900`, `15m`" })
+  .transform((value, context) => {
+    const seconds = typeof value === "number" ? value : (parseDuration(value) ?? Number.NaN) / 1000;
+    if (Number.isInteger(seconds) && seconds >= 0 && seconds * 1000 <= 7 * DAY) return seconds;
+    context.addIssue(
+      `${quote(value)} is no TTL; 0 to 604800 seconds are allowed, or a duration: \`900\`, \`15m\``,
+    );
+    return z.NEVER;
+  })
+  .meta({ title: "seconds or duration, 0 to 7d" });
+
+function text(title: string, fits: (value: string) => boolean) {
+  return z
+    .string()
+    .superRefine((value, context) => {
+      if (!fits(value)) context.addIssue(`${quote(value)} is not allowed here; allowed: ${title}`);
+    })
+    .meta({ title });
+}
+
+const address = (family: 4 | 6 | null) =>
+  text(family === null ? "IPv4 or IPv6 address" : `IPv${family} address`, (value) => {
+    const length = parseAddress(value)?.length;
+    return length !== undefined && (family === null || length === (family === 4 ? 4 : 16));
+  });
+const absolutePath = text("absolute path", (value) => /^\/[^\0]*$/.test(value));
+const upstream = text("`ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`", (value) => {
+  if (isServer(value)) return true;
+  const parts = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(value);
+  const port = Number(parts?.[3] ?? 53);
+  return isServer(parts?.[1] ?? parts?.[2] ?? "") && port >= 1 && port <= 65535;
+});
+/** A link-local server is reached through an interface, named by its zone (`fe80::1%eth0`). */
+function isServer(value: string): boolean {
+  const zone = /^(.*:.*)%[A-Za-z0-9_.-]+$/.exec(value);
+  return parseAddress(zone?.[1] ?? value) !== null;
+}
+// These go into firewall rules as they are. `+` alone would be every interface of the host.
+const bridge = text(
+  "interface name of 1 to 15 characters; a `+` at its end stands for any ending (`br-+`)",
+  (value) => /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\+?$/.test(value) && value.length <= 15 && value !== "lo",
+);
+const internalPrefix = text("IPv4 or IPv6 prefix", (value) => typeof parseAddressEntry(value) !== "string");
+const hostName = text("letters, digits, `.`, `_` and `-`", (value) =>
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/.test(value),
+);
+const group = text("group name", (value) => /^[a-z_][a-z0-9_-]{0,31}$/.test(value));
+const markMask = z
+  .union([z.number(), z.string()], { error: "is no mark mask; two adjacent bits are allowed: `0x30000`" })
+  .transform((value, context) => {
+    const mask = typeof value === "string" && /^0x[0-9a-f]{1,8}$/i.test(value) ? Number(value) : value;
+    const twoBits = Array.from({ length: 31 }, (_, bit) => 3 * 2 ** bit);
+    if (typeof mask === "number" && twoBits.includes(mask)) return mask;
+    context.addIssue(
+      `${quote(value)} is not two adjacent bits of 32; allowed: \`0x3\`, \`0x30000\`, … \`0xc0000000\``,
+    );
+    return z.NEVER;
+  })
+  .meta({ title: "two adjacent bits of 32" });
+
+// ------------------------------------------------------------------------------------------------ keys
+
+/** `hostname`: default of `host`. */
+export function configSchema(hostname: string) {
+  const dns = {
+    port: whole(1, 65535).prefault(5303).describe("Where redirected lookups arrive, UDP and TCP."),
+    redirect: z
+      .boolean()
+      .prefault(true)
+      .describe("Redirect the containers' port-53 traffic to `port`. Off: only lookups sent to us are seen."),
+    upstreams: z
+      .array(upstream)
+      .prefault([])
+      .describe("Servers that are asked. Empty: those of `resolvConf`."),
+    resolvConf: absolutePath.prefault("/etc/resolv.conf").describe("Where the host's own servers are named."),
+    preventResponse: z
+      .enum(["drop", "nxdomain", "refused", "sinkhole"])
+      .prefault("drop")
+      .describe("How a prevented lookup is answered; `drop`: not at all."),
+    sinkhole: z
+      .strictObject({
+        ipv4: address(4).prefault("0.0.0.0").describe("Answer to A lookups under `sinkhole`."),
+        ipv6: address(6).prefault("::").describe("Answer to AAAA lookups under `sinkhole`."),
+      })
+      .prefault({}),
+    deadline: duration("100ms", "60s")
+      .prefault("4s")
+      .describe("Time for one lookup, all upstreams together."),
+    retryAfter: duration("10ms", "30s").prefault("700ms").describe("Wait before the next upstream is asked."),
+    cache: z
+      .strictObject({
+        size: size("1MiB", "16GiB").prefault("64MiB").describe("Memory for answers."),
+        minTTL: ttl.prefault(0).describe("Shortest time that an answer is kept."),
+        maxTTL: ttl.prefault(86400).describe("Longest time that an answer is kept."),
+        maxNegativeTTL: ttl.prefault(900).describe("Longest time that a failed lookup is kept (RFC 2308)."),
+        serveStale: ttl
+          .prefault(0)
+          .describe("How long an expired answer serves while no upstream answers (RFC 8767); 0: never."),
+      })
+      .prefault({}),
+    udpSize: whole(512, 4096)
+      .prefault(1232)
+      .describe("Largest UDP answer, and the EDNS size told to upstreams."),
+    rate: whole(1, 10_000_000)
+      .prefault(5000)
+      .describe("Lookups per second and container; more are dropped and counted."),
+    maxInFlight: whole(1, 1_000_000).prefault(8192).describe("Lookups that may wait for upstreams at once."),
+    tcp: z
+      .strictObject({
+        connectionsPerContainer: whole(1, 10_000)
+          .prefault(32)
+          .describe("Open TCP connections per container."),
+        idleTimeout: duration("1s", "10m")
+          .prefault("10s")
+          .describe("An idle TCP connection is closed after this."),
+      })
+      .prefault({}),
+  };
+  const network = {
+    queue: whole(0, 65535).prefault(5303).describe("NFQUEUE number for new connections."),
+    queueLength: whole(1, 1_000_000)
+      .prefault(8192)
+      .describe("Packets that may wait in the kernel for a decision."),
+    markMask: markMask
+      .prefault(0x30000)
+      .describe("Two bits of the mark: the lower says allowed, the upper denied. Others are left alone."),
+    interfaces: z
+      .array(bridge)
+      .prefault(["docker0", "br-+"])
+      .describe("Bridges of containers, beside those that the runtime names."),
+    connectionRate: whole(1, 10_000)
+      .prefault(500)
+      .describe("New connections per second and container; the kernel drops more."),
+    connectionBurst: whole(1, 10_000)
+      .prefault(1000)
+      .describe("New connections at once before that rate holds."),
+    holdTime: duration("0ms", "10s")
+      .prefault("500ms")
+      .describe("How long a packet of a container not yet known waits."),
+    holdLimit: whole(0, 65536).prefault(1024).describe("How many such packets may wait."),
+    internal: z.array(internalPrefix).prefault([]).describe("More prefixes that do not count as Internet."),
+  };
+  return z.strictObject({
+    host: hostName.default(hostname).describe("Name of this host in audits and in the `hosts` of scopes."),
+    failMode: z
+      .enum(["open", "closed"])
+      .prefault("open")
+      .describe(
+        "New connections while the daemon is away or its queue full: `open` passes, `closed` drops them.",
+      ),
+    dns: z.strictObject(dns).prefault({}),
+    network: z.strictObject(network).prefault({}),
+    docker: z
+      .strictObject({
+        socket: absolutePath.prefault("/var/run/docker.sock").describe("Socket of the Docker Engine API."),
+      })
+      .prefault({}),
+    block: z
+      .strictObject({
+        action: z.enum(["kill", "pause"]).prefault("kill").describe("How a container is stopped by `block`."),
+      })
+      .prefault({}),
+    models: z
+      .strictObject({
+        learningTime: duration("1s", "90d")
+          .prefault("1h")
+          .describe("Run time of an image's containers, summed, until its model judges."),
+      })
+      .prefault({}),
+    audits: z
+      .strictObject({
+        window: duration("0ms", "1d")
+          .prefault("60s")
+          .describe("Alike findings within this time become one audit."),
+        queue: whole(1, 1_000_000).prefault(16384).describe("Findings that may wait for the disk."),
+        retention: z
+          .strictObject({
+            age: duration("1m", "3650d").prefault("30d").describe("Older audits are deleted."),
+            size: size("1MiB", "1024GiB")
+              .prefault("512MiB")
+              .describe("The oldest are deleted above this size."),
+          })
+          .prefault({}),
+      })
+      .prefault({}),
+    console: z
+      .strictObject({
+        address: address(null).prefault("127.0.0.1").describe("Where the console and the metrics listen."),
+        port: whole(1, 65535).prefault(8053).describe("TCP port of the console and the metrics."),
+      })
+      .prefault({}),
+    control: z
+      .strictObject({
+        group: group.prefault("tidesman").describe("Group that may use the control socket, where it exists."),
+      })
+      .prefault({}),
+    log: z
+      .strictObject({
+        level: z.enum(["debug", "info", "warn", "error"]).prefault("info").describe("What is logged."),
+      })
+      .prefault({}),
+  });
+}
+
+// ------------------------------------------------------------------------------------------------ reading
+
+/**
+ * Reads tidesman.yaml; `text` null: there is none, and the defaults hold. `file` is only named in messages, `hostname` is
+ * the default of `host`. Throws TM_CONFIG with a line for every problem, as parsePolicy does.
+ */
+export function loadConfig(text: string | null, file: string, hostname: string): Config {
+  // A file whose every line is a comment says the same as none.
+  const document = new SourceDocument(text ?? "{}", file);
+  const schema = configSchema(hostname);
+  const config = document.value === null ? schema.parse({}) : document.check(schema);
+  checkPairs(document, schema);
+  document.refuse("TM_CONFIG");
+  if (config === null) throw new Error("a document that does not fit its schema has problems");
+  return deepFreeze(config);
+}
+
+/** What two keys must not say together. Each is read by itself, so that this is told beside other problems. */
+function checkPairs(document: SourceDocument, schema: z.ZodType): void {
+  const read = (path: Path): number => {
+    const field = schemaAt(schema, path);
+    const result = field === null ? null : z.safeParse(field, document.at(path));
+    return typeof result?.data === "number" ? result.data : Number.NaN;
+  };
+  const retryAfter = ["dns", "retryAfter"];
+  if (read(retryAfter) >= read(["dns", "deadline"])) {
+    document.problem(retryAfter, "is not below `dns.deadline`, so that no second upstream is ever asked");
+  }
+  const minTTL = ["dns", "cache", "minTTL"];
+  if (read(minTTL) > read(["dns", "cache", "maxTTL"])) {
+    document.problem(minTTL, "is above `dns.cache.maxTTL`; at most that is allowed");
+  }
+  if (read(["console", "port"]) === read(["dns", "port"])) {
+    document.problem(["console", "port"], "is also `dns.port`, where TCP lookups arrive; each needs its own");
+  }
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
+  for (const inner of Object.values(value)) deepFreeze(inner);
+  return Object.freeze(value);
 }

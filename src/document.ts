@@ -39,6 +39,8 @@ export class SourceDocument {
   readonly value: unknown;
   readonly #document: Document.Parsed | null;
   readonly #lines = new LineCounter();
+  /** Whether the text is no YAML: then its data is a guess, and checking it would only add noise. */
+  #malformed = false;
   readonly #problems: Problem[] = [];
   readonly #notices: Notice[] = [];
 
@@ -62,6 +64,7 @@ export class SourceDocument {
     };
     const document = parseDocument(text, { ...options, version: "1.2" as const, logLevel: "error" as const });
     for (const error of [...document.errors, ...document.warnings]) {
+      if (error.code !== "DUPLICATE_KEY") this.#malformed = true;
       const at = error.code === "DUPLICATE_KEY" ? text.slice(error.pos[0]).match(/^[^\s:]+/)?.[0] : undefined;
       const what = at === undefined ? lowerFirst(error.message) : `the key \`${at}\` stands here twice`;
       this.#add(error.pos[0], "", `${what}; the file must be plain YAML 1.2 with each key once`);
@@ -70,13 +73,25 @@ export class SourceDocument {
   }
 
   #plain(document: Document.Parsed): unknown {
+    let circular = false;
     visit(document, {
+      Alias: (_key, alias, ancestors) => {
+        const target = alias.resolve(document);
+        if (target === undefined || !ancestors.some((ancestor) => ancestor === target)) return;
+        circular = true;
+        this.#add(
+          alias.range?.[0] ?? 0,
+          "",
+          `the alias \`*${alias.source}\` stands inside what it names; write it out`,
+        );
+      },
       Pair: (_key, pair) => {
         // As a property it would be swallowed by every reader of plain objects, a selector with it.
         if (!isScalar(pair.key) || pair.key.value !== "__proto__") return;
         this.#add(pair.key.range?.[0] ?? 0, "", "`__proto__` is no key that can be used here; take it out");
       },
     });
+    if (circular) return undefined;
     try {
       return document.toJS({ maxAliasCount: MAX_ALIASES });
     } catch (error) {
@@ -92,7 +107,7 @@ export class SourceDocument {
 
   /** Checks the whole document; null when it does not fit, and then every misfit has become a problem. */
   check<Schema extends z.ZodType>(schema: Schema): z.output<Schema> | null {
-    if (this.value === undefined) return null;
+    if (this.value === undefined || this.#malformed) return null;
     if (this.value === null) {
       this.#add(0, "", "the file is empty; see the documentation for what belongs in it");
       return null;
@@ -123,9 +138,9 @@ export class SourceDocument {
     return this.#notices.toSorted((a, b) => a.line - b.line || a.column - b.column);
   }
 
-  /** The value at `path`, unchecked; undefined when there is none. */
+  /** The value at `path`, unchecked; undefined when there is none, or the text is no YAML. */
   at(path: Path): unknown {
-    return valueAt(this.value, path);
+    return this.#malformed ? undefined : valueAt(this.value, path);
   }
 
   /** Throws all problems, if there are any, as one error: a line `FILE:LINE:COLUMN: field: …` for each. */

@@ -44,7 +44,8 @@ function explain(issue: z.core.$ZodIssue, value: unknown, schema: z.ZodType, pat
     case "invalid_value": {
       const allowed = issue.values.map(String);
       if (value === undefined) return `is missing; allowed: ${allowed.join(", ")}`;
-      return `${quote(value)} is not allowed${suggestion(String(value), allowed)}; allowed: ${allowed.join(", ")}`;
+      if (value === null) return `is empty; allowed: ${allowed.join(", ")}`;
+      return `${quote(value)} is not allowed${typeof value === "string" ? suggestion(value, allowed) : ""}; allowed: ${allowed.join(", ")}`;
     }
     case "too_small":
       if (issue.origin === "array") return `is an empty list; leave the key out instead`;
@@ -132,20 +133,24 @@ function isObject(value: unknown): value is object {
 
 /** Keys of the strict object that `path` leads to in `schema`; empty where there is none. */
 function keysAt(schema: z.ZodType, path: Path): readonly string[] {
-  let current: z.core.$ZodType = schema;
-  for (const step of [...path, null]) {
-    current = unwrap(current);
-    const definition = (current as z.core.$ZodTypes)._zod.def;
-    if (step === null) return definition.type === "object" ? Object.keys(definition.shape) : [];
-    if (definition.type === "object") {
-      const next = definition.shape[String(step)];
-      if (next === undefined) return [];
-      current = next;
-    } else if (definition.type === "array") current = definition.element;
-    else if (definition.type === "record") current = definition.valueType;
-    else return [];
+  const found = schemaAt(schema, path);
+  const definition = found === null ? null : (unwrap(found) as z.core.$ZodTypes)._zod.def;
+  return definition?.type === "object" ? Object.keys(definition.shape) : [];
+}
+
+/** The schema of the value that `path` leads to, with its wrappers (defaults); null where there is none. */
+export function schemaAt(schema: z.core.$ZodType, path: Path): z.core.$ZodType | null {
+  let current = schema;
+  for (const step of path) {
+    const definition = (unwrap(current) as z.core.$ZodTypes)._zod.def;
+    let next: z.core.$ZodType | undefined;
+    if (definition.type === "object") next = definition.shape[String(step)];
+    else if (definition.type === "array") next = definition.element;
+    else if (definition.type === "record") next = definition.valueType;
+    if (next === undefined) return null;
+    current = next;
   }
-  return [];
+  return current;
 }
 
 /** The schema inside optional, default and pipe wrappers. */
