@@ -2,7 +2,7 @@
  * The servers of the sealed world's Internet: unbound over a root zone of our own (a real recursive resolver, so that
  * CNAME chains arrive whole and negative answers carry a SOA), busybox web servers, and an echo server.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { INTERNET, type Namespace } from "./network.ts";
 import { execute, until } from "./process.ts";
@@ -124,6 +124,15 @@ export async function startServers(internet: Namespace, directory: string): Prom
       INTERNET.good,
       "7",
     ]),
+  );
+}
+
+/** Names that the lab's resolvers were asked for so far, in order, as `NAME TYPE`; their logs are in `directory`. */
+export function askedNames(directory: string): string[] {
+  const log = readFileSync(join(directory, "unbound.log"), "utf8");
+  // [1795503680] unbound[12:0] info: 198.51.100.2 good.example. A IN
+  return [...log.matchAll(/ info: [0-9a-f.:]+ (\S+)\. (\S+) IN$/gm)].map(
+    ([, name = "", type = ""]) => `${name} ${type}`,
   );
 }
 

@@ -94,6 +94,8 @@ export async function until<T>(
 export function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined)
     return Promise.resolve();
+  // A child that was let go does not keep this process alive; someone who waits for it does.
+  child.ref();
   return new Promise((resolve) => child.once("exit", () => resolve()));
 }
 
