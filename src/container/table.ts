@@ -17,8 +17,18 @@ export interface Resident {
   cut: boolean;
 }
 
+/** A resident and the keys it is found by. */
+interface Held {
+  readonly resident: Resident;
+  /** Start time of this life; 0 until it was told. */
+  startedAt: number;
+  readonly veths: number[];
+  readonly ipv4: number[];
+  readonly ipv6: string[];
+}
+
 export class ContainerTable {
-  readonly #byId = new Map<string, Resident>();
+  readonly #byId = new Map<string, Held>();
   readonly #byVeth = new Map<number, Resident>();
   readonly #byIpv4 = new Map<number, Resident>();
   readonly #byIpv6 = new Map<string, Resident>();
@@ -29,55 +39,48 @@ export class ContainerTable {
     return this.#byId.size;
   }
 
-  [Symbol.iterator](): Iterator<Resident> {
-    return this.#byId.values();
+  *[Symbol.iterator](): Generator<Resident> {
+    for (const { resident } of this.#byId.values()) yield resident;
   }
 
-  /** Adds a container or replaces what is known of it. A new life (other start time) is a new resident. */
+  /**
+   * Adds a container or replaces what is known of it. A new life (other start time) is a new resident. One that the
+   * main thread says is blocked is cut from its first packet on; a cut is ended by its owner only.
+   */
   upsert(container: Container): Resident {
-    const known = this.#byId.get(container.id);
-    const sameLife =
-      known !== undefined &&
-      (known.container.startedAt === container.startedAt ||
-        known.container.startedAt === 0 ||
-        container.startedAt === 0);
-    if (known !== undefined) this.#unindex(known);
-    let resident: Resident;
-    if (known !== undefined && sameLife) {
-      resident = known;
-      resident.container = container;
+    let held = this.#byId.get(container.id);
+    if (held !== undefined) this.#unindex(held);
+    // A container that is being started has no start time yet.
+    const { startedAt } = container;
+    if (held !== undefined && (held.startedAt === startedAt || held.startedAt === 0 || startedAt === 0)) {
+      held.resident.container = container;
+      held.startedAt ||= startedAt;
     } else {
-      const cut = known?.cut ?? false;
-      if (known !== undefined) this.#slots[known.slot] = null;
+      const cut = held?.resident.cut ?? false;
+      if (held !== undefined) this.#slots[held.resident.slot] = null;
       let slot = this.#slots.indexOf(null);
       if (slot < 0) slot = this.#slots.length;
-      resident = { slot, generation: ++this.#generation, container, profile: null, cut };
+      const resident: Resident = { slot, generation: ++this.#generation, container, profile: null, cut };
+      held = { resident, startedAt, veths: [], ipv4: [], ipv6: [] };
       this.#slots[slot] = resident;
-      this.#byId.set(container.id, resident);
+      this.#byId.set(container.id, held);
     }
-    for (const network of container.networks) {
-      if (network.vethIndex !== 0) this.#byVeth.set(network.vethIndex, resident);
-      for (const text of network.addresses) {
-        const bytes = parseAddress(text);
-        if (bytes === null || isLinkLocal(bytes)) continue;
-        if (bytes.length === 4) this.#byIpv4.set(ipv4Key(bytes), resident);
-        else this.#byIpv6.set(ipv6Key(bytes), resident);
-      }
-    }
-    return resident;
+    if (container.state === "blocked") held.resident.cut = true;
+    this.#index(held);
+    return held.resident;
   }
 
   remove(id: string): Resident | undefined {
-    const resident = this.#byId.get(id);
-    if (resident === undefined) return undefined;
-    this.#unindex(resident);
+    const held = this.#byId.get(id);
+    if (held === undefined) return undefined;
+    this.#unindex(held);
     this.#byId.delete(id);
-    this.#slots[resident.slot] = null;
-    return resident;
+    this.#slots[held.resident.slot] = null;
+    return held.resident;
   }
 
   byId(id: string): Resident | undefined {
-    return this.#byId.get(id);
+    return this.#byId.get(id)?.resident;
   }
 
   /** `index`: interface index of a bridge port on the host. */
@@ -97,15 +100,39 @@ export class ContainerTable {
 
   /** Gives every resident the profile that `policy` has for it. */
   assign(policy: Policy, model: (container: Container) => ModelView | null): void {
-    for (const resident of this.#byId.values()) {
+    for (const { resident } of this.#byId.values()) {
       resident.profile = policy.profileFor(resident.container, model(resident.container));
     }
   }
 
-  #unindex(resident: Resident): void {
-    for (const [key, value] of this.#byVeth) if (value === resident) this.#byVeth.delete(key);
-    for (const [key, value] of this.#byIpv4) if (value === resident) this.#byIpv4.delete(key);
-    for (const [key, value] of this.#byIpv6) if (value === resident) this.#byIpv6.delete(key);
+  /** Where two claim a key, the one told last has it. */
+  #index({ resident, veths, ipv4, ipv6 }: Held): void {
+    for (const network of resident.container.networks) {
+      if (network.vethIndex !== 0) {
+        veths.push(network.vethIndex);
+        this.#byVeth.set(network.vethIndex, resident);
+      }
+      for (const text of network.addresses) {
+        const bytes = parseAddress(text);
+        // Link-local addresses repeat from bridge to bridge: they name nobody.
+        if (bytes === null || isLinkLocal(bytes)) continue;
+        if (bytes.length === 4) {
+          const key = ipv4Key(bytes);
+          ipv4.push(key);
+          this.#byIpv4.set(key, resident);
+        } else {
+          const key = ipv6Key(bytes);
+          ipv6.push(key);
+          this.#byIpv6.set(key, resident);
+        }
+      }
+    }
+  }
+
+  #unindex({ resident, veths, ipv4, ipv6 }: Held): void {
+    for (const key of veths.splice(0)) if (this.#byVeth.get(key) === resident) this.#byVeth.delete(key);
+    for (const key of ipv4.splice(0)) if (this.#byIpv4.get(key) === resident) this.#byIpv4.delete(key);
+    for (const key of ipv6.splice(0)) if (this.#byIpv6.get(key) === resident) this.#byIpv6.delete(key);
   }
 }
 

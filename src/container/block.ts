@@ -1,0 +1,426 @@
+/**
+ * Stops a container that a decision blocks, keeps it stopped, and undoes it.
+ *
+ * When this begins, the data thread has dropped the packet or lookup and cut the container's addresses off in the
+ * kernel. The order here, and why:
+ *
+ * 1. remember it on disk, with the restart policy, before anything changes: whatever happens, it can be undone;
+ * 2. set the restart policy to `no`: else dockerd brings the container back;
+ * 3. reset its connections: peers learn at once, and nothing retransmits into the cut;
+ * 4. kill it (SIGKILL, never `stop`: a first process that ignores SIGTERM would go on for ten seconds) or pause it.
+ *    An engine that fails or lets us wait is passed over with SIGKILL to the host pid;
+ * 5. delete its conntrack entries, last, so that none is made anew: a later owner of the address inherits nothing.
+ *
+ * Each step tolerates that the container is gone. Whoever starts it again meets step 3 again, until it is unblocked.
+ */
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config.ts";
+import { TidesmanError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { Native } from "../native/types.ts";
+import { type BlockedContainer, BlockedFile } from "./blocked.ts";
+import { type ContainerDetail, type DockerApi, DockerError, isGone, type RestartPolicy } from "./engine.ts";
+import { addressesOf } from "./entry.ts";
+import type { HostProcesses } from "./processes.ts";
+import type { Container, RegistryChange } from "./types.ts";
+
+/** Deadlines, milliseconds from the call. The questions come first and may not eat the time of the kill. */
+const QUESTION_TIME = 300;
+const STOP_TIME = 1_500;
+/** After that long, what was stopped is looked at once more. */
+const CHECK_AFTER = 1_000;
+/** How often removed containers are looked for, and how long they are remembered. */
+const SWEEP_EVERY = 5 * 60_000;
+const REMEMBER_GONE = 60 * 60_000;
+
+export interface BlockerOptions {
+  readonly docker: Pick<DockerApi, "container" | "setRestartPolicy" | "kill" | "pause" | "unpause" | "start">;
+  readonly native: Pick<Native, "resetConnections" | "conntrackDelete">;
+  readonly processes: HostProcesses;
+  readonly clock: Clock;
+  readonly action: Config["block"]["action"];
+  /** `blocked.json` lies here. */
+  readonly stateDirectory: string;
+  /** Lets the traffic of a container pass again. */
+  readonly uncut: (container: string, addresses: readonly string[]) => void;
+  /** The container became blocked, or is no longer. */
+  readonly onChange: (container: string) => void;
+  readonly log: Pick<Log, "info" | "warn" | "error">;
+}
+
+/** What was done about a container, for the log and the audit. */
+export interface BlockOutcome {
+  readonly container: string;
+  /** `stopped`: it did not run any more; `gone`: it was removed; `failed`: it may still run, and is tried again. */
+  readonly result: "killed" | "paused" | "stopped" | "gone" | "failed";
+  /** Whether the engine did not do it, and the host's SIGKILL did. */
+  readonly bySignal: boolean;
+  readonly connectionsReset: number;
+  readonly conntrackDeleted: number;
+  /** Milliseconds from the call until it was stopped. */
+  readonly took: number;
+  /** Steps that failed, in words; the others were done. */
+  readonly failures: readonly string[];
+}
+
+export interface UnblockOutcome {
+  readonly container: BlockedContainer;
+  /** `running`: it runs again; `left`: it did not run when it was blocked; `gone`: it was removed meanwhile. */
+  readonly result: "running" | "left" | "gone" | "failed";
+  /** Why it could not be started or resumed; it is no longer blocked all the same. */
+  readonly error: string | null;
+}
+
+export class Blocker {
+  readonly #options: BlockerOptions;
+  readonly #file: BlockedFile;
+  readonly #blocked = new Map<string, BlockedContainer>();
+  readonly #acting = new Map<string, Promise<BlockOutcome>>();
+  /** Blocked containers that run or are being started, as last heard of. */
+  readonly #seen = new Map<string, Container>();
+  /** Blocked containers that stand on the disk as they are here. */
+  readonly #saved = new Set<string>();
+  /** Being unblocked: not to be stopped meanwhile. */
+  readonly #releasing = new Map<string, Promise<void>>();
+  #sweep: { cancel(): void } | null = null;
+  #stopped = false;
+
+  constructor(options: BlockerOptions) {
+    this.#options = options;
+    this.#file = new BlockedFile(options.stateDirectory);
+  }
+
+  /** Reads who is blocked. Before the registry starts, so that none of them is taken for free. */
+  async start(): Promise<void> {
+    for (const container of await this.#file.read((message) => this.#options.log.error({}, message))) {
+      this.#blocked.set(container.id, container);
+      this.#saved.add(container.id);
+    }
+    this.#sweep = this.#options.clock.every(SWEEP_EVERY, () => void this.#forgetGone());
+  }
+
+  /** Resolves when nothing is being done any more. Blocked containers stay blocked. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#sweep?.cancel();
+    await Promise.all(this.#acting.values());
+  }
+
+  blocked(): readonly BlockedContainer[] {
+    return [...this.#blocked.values()];
+  }
+
+  isBlocked(id: string): boolean {
+    return this.#blocked.has(id);
+  }
+
+  /** Stops the container. Calls for one that is being stopped get the same outcome. Does not reject. */
+  block(container: Container, reason: string): Promise<BlockOutcome> {
+    const { id, name, image, state } = container;
+    const releasing = this.#releasing.get(id);
+    if (releasing !== undefined) return releasing.then(() => this.block(container, reason));
+    if (!this.#blocked.has(id)) {
+      this.#blocked.set(id, {
+        id,
+        name,
+        image,
+        reason,
+        time: this.#options.clock.now(),
+        action: this.#options.action,
+        restartPolicy: null,
+        ran: state !== "exited",
+        addresses: [],
+        goneAt: null,
+      });
+      this.#seen.set(id, container);
+      this.#options.onChange(id);
+    }
+    return this.#enforce(container);
+  }
+
+  /** To be called with every change of the registry: a blocked container that runs again is stopped again. */
+  observe(change: RegistryChange): void {
+    for (const id of change.remove) this.#seen.delete(id);
+    for (const container of change.upsert) {
+      if (!this.#blocked.has(container.id)) continue;
+      this.#seen.set(container.id, container);
+      // While it is being started it has no process yet; its addresses are cut already.
+      if (container.pid !== 0 && !this.#releasing.has(container.id)) void this.#enforce(container);
+    }
+  }
+
+  /**
+   * Undoes a block: the restart policy is restored, the traffic let through, and the container resumed or started if it
+   * ran when it was blocked. Throws TM_NOT_FOUND when no such container is blocked, and TM_DOCKER when the engine cannot
+   * be asked; then everything is as before.
+   */
+  async unblock(nameOrId: string): Promise<UnblockOutcome> {
+    const id = this.#find(nameOrId);
+    if (this.#releasing.has(id)) throw notBlocked(nameOrId);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#releasing.set(id, promise);
+    try {
+      await this.#acting.get(id);
+      return await this.#undo(id, nameOrId);
+    } finally {
+      this.#releasing.delete(id);
+      resolve();
+    }
+  }
+
+  async #undo(id: string, nameOrId: string): Promise<UnblockOutcome> {
+    const container = this.#blocked.get(id);
+    if (container === undefined) throw notBlocked(nameOrId);
+    const { docker } = this.#options;
+    let detail: ContainerDetail | null = null;
+    try {
+      detail = await docker.container(id);
+      if (container.restartPolicy !== null && comesBack(container.restartPolicy)) {
+        await docker.setRestartPolicy(id, container.restartPolicy);
+      }
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      detail = null;
+    }
+    await this.#release(container);
+    if (detail === null) return { container, result: "gone", error: null };
+    if (!container.ran) return { container, result: "left", error: null };
+    try {
+      if (detail.state === "paused") await docker.unpause(id);
+      else if (detail.state !== "running") await docker.start(id);
+      return { container, result: "running", error: null };
+    } catch (error) {
+      return { container, result: "failed", error: messageOf(error) };
+    }
+  }
+
+  #find(nameOrId: string): string {
+    const wanted = nameOrId.replace(/^\//, "");
+    const all = this.blocked();
+    const exact = all.find(({ id, name }) => id === wanted || name === wanted);
+    if (exact !== undefined) return exact.id;
+    const fitting = wanted === "" ? [] : all.filter(({ id }) => id.startsWith(wanted));
+    if (fitting.length !== 1) throw notBlocked(nameOrId);
+    return fitting[0]!.id;
+  }
+
+  async #release(container: BlockedContainer): Promise<void> {
+    this.#blocked.delete(container.id);
+    this.#seen.delete(container.id);
+    try {
+      await this.#file.write(this.blocked());
+    } catch (error) {
+      this.#blocked.set(container.id, container);
+      throw error;
+    }
+    this.#saved.delete(container.id);
+    this.#options.uncut(container.id, container.addresses);
+    this.#options.onChange(container.id);
+  }
+
+  // ---------------------------------------------------------------------------------------------- stopping
+
+  #enforce(container: Container): Promise<BlockOutcome> {
+    let acting = this.#acting.get(container.id);
+    if (acting === undefined) {
+      acting = this.#act(container).finally(() => {
+        this.#acting.delete(container.id);
+        if (!this.#stopped) this.#options.clock.after(CHECK_AFTER, () => this.#check(container.id));
+      });
+      this.#acting.set(container.id, acting);
+    }
+    return acting;
+  }
+
+  /** Was it started again while it was being stopped, or did stopping fail? */
+  #check(id: string): void {
+    const container = this.#seen.get(id);
+    const blocked = this.#blocked.get(id);
+    if (container === undefined || blocked === undefined || container.pid === 0) return;
+    if (this.#stopped || this.#releasing.has(id)) return;
+    if (blocked.action === "kill") {
+      void this.#enforce(container);
+      return;
+    }
+    void this.#options.docker.container(id).then(
+      ({ state }) => {
+        if (state === "running" && this.#blocked.has(id) && !this.#releasing.has(id))
+          void this.#enforce(container);
+      },
+      (error: unknown) => {
+        if (!isGone(error) && this.#blocked.has(id) && !this.#releasing.has(id))
+          void this.#enforce(container);
+      },
+    );
+  }
+
+  async #act(container: Container): Promise<BlockOutcome> {
+    const { clock, docker, native, log } = this.#options;
+    const { id } = container;
+    const began = clock.monotonic();
+    const failures: string[] = [];
+    const failed = (step: string, error: unknown): void => {
+      if (!isGone(error)) failures.push(`${step}: ${messageOf(error)}`);
+    };
+    let detail: ContainerDetail | null = null;
+    let gone = false;
+    try {
+      detail = await docker.container(id, QUESTION_TIME);
+    } catch (error) {
+      gone = isGone(error);
+      failed("inspect", error);
+    }
+    await this.#remember(container, detail, gone).catch((error: unknown) => failed("remember", error));
+    const blocked = this.#blocked.get(id);
+    if (
+      detail !== null &&
+      !detail.autoRemove &&
+      detail.restartPolicy.name !== "no" &&
+      blocked?.restartPolicy
+    ) {
+      const restartPolicy = { name: "no", maximumRetryCount: 0 };
+      await docker
+        .setRestartPolicy(id, restartPolicy, QUESTION_TIME)
+        .catch((error: unknown) => failed("restart policy", error));
+    }
+    const stopped: Stopped = gone
+      ? { result: "gone", bySignal: false, connectionsReset: 0 }
+      : await this.#stopIt(container, detail, began, failed);
+    let conntrackDeleted = 0;
+    for (const address of new Set([...addressesOf(container), ...(blocked?.addresses ?? [])])) {
+      try {
+        conntrackDeleted += native.conntrackDelete(address);
+      } catch (error) {
+        failed(`conntrack entries of ${address}`, error);
+      }
+    }
+    const took = clock.monotonic() - began;
+    const outcome = { container: id, ...stopped, conntrackDeleted, took, failures };
+    const level = failures.length === 0 ? "info" : "warn";
+    log[level](outcome, `container \`${container.name}\` is blocked: ${stopped.result}`);
+    return outcome;
+  }
+
+  async #remember(container: Container, detail: ContainerDetail | null, gone: boolean): Promise<void> {
+    const known = this.#blocked.get(container.id);
+    if (known === undefined) return;
+    const restarting = detail?.state === "running" || detail?.state === "restarting";
+    const next: BlockedContainer = {
+      ...known,
+      // Only the first answer tells the user's policy; later ones may tell ours.
+      restartPolicy: known.restartPolicy ?? detail?.restartPolicy ?? null,
+      ran: known.ran || restarting,
+      addresses: [...new Set([...known.addresses, ...addressesOf(container)])],
+      goneAt: gone ? (known.goneAt ?? this.#options.clock.now()) : null,
+    };
+    this.#blocked.set(container.id, next);
+    if (known.time === next.time && JSON.stringify(known) === JSON.stringify(next) && known.restartPolicy)
+      return;
+    await this.#file.write(this.blocked());
+  }
+
+  async #stopIt(
+    container: Container,
+    detail: ContainerDetail | null,
+    began: number,
+    failed: (step: string, error: unknown) => void,
+  ): Promise<Stopped> {
+    const { docker, clock, native, processes } = this.#options;
+    const { id } = container;
+    const action = this.#blocked.get(id)?.action ?? this.#options.action;
+    if (detail?.state === "exited" || detail?.state === "dead" || detail?.state === "created") {
+      return { result: "stopped", bySignal: false, connectionsReset: 0 };
+    }
+    if (detail?.state === "paused" && action === "pause") {
+      return { result: "paused", bySignal: false, connectionsReset: 0 };
+    }
+    const pid = detail?.pid || container.pid;
+    const startedAt = detail?.startedAt || container.startedAt;
+    const isIts = (): boolean => pid > 1 && processes.belongs(pid, id, startedAt);
+    let connectionsReset = 0;
+    const namespace = container.networkMode === "host" ? "" : container.networkNamespace;
+    // A path through a process is only as good as the process.
+    if (namespace !== "" && (!namespace.startsWith("/proc/") || isIts())) {
+      try {
+        connectionsReset = native.resetConnections(namespace);
+      } catch (error) {
+        failed("reset of its connections", error);
+      }
+    }
+    const timeLeft = (): number => Math.max(50, STOP_TIME - (clock.monotonic() - began));
+    if (action === "pause") {
+      try {
+        await docker.pause(id, timeLeft() / 2);
+        return { result: "paused", bySignal: false, connectionsReset };
+      } catch (error) {
+        if (isGone(error)) return { result: "gone", bySignal: false, connectionsReset };
+        failed("pause", error);
+      }
+    }
+    try {
+      await docker.kill(id, timeLeft());
+      return { result: "killed", bySignal: false, connectionsReset };
+    } catch (error) {
+      if (isGone(error)) return { result: "gone", bySignal: false, connectionsReset };
+      // 409: it is not running. Podman and old engines say 500 for the same; then the process decides.
+      const conflict = error instanceof DockerError && (error.status === 409 || error.status === 500);
+      if (conflict && !isIts()) return { result: "stopped", bySignal: false, connectionsReset };
+      failed("kill", error);
+    }
+    try {
+      if (isIts()) {
+        processes.kill(pid);
+        return { result: "killed", bySignal: true, connectionsReset };
+      }
+      if (pid > 1 && !processes.runs(pid)) return { result: "stopped", bySignal: false, connectionsReset };
+    } catch (error) {
+      failed("SIGKILL", error);
+    }
+    return { result: "failed", bySignal: false, connectionsReset };
+  }
+
+  // ---------------------------------------------------------------------------------------------- forgetting
+
+  async #forgetGone(): Promise<void> {
+    const now = this.#options.clock.now();
+    for (const container of this.blocked()) {
+      let goneAt: number | null = null;
+      try {
+        await this.#options.docker.container(container.id);
+      } catch (error) {
+        // An engine that does not answer says nothing about the container.
+        if (!isGone(error)) continue;
+        goneAt = container.goneAt ?? now;
+      }
+      const current = this.#blocked.get(container.id);
+      if (current === undefined || this.#stopped) continue;
+      try {
+        if (goneAt !== null && now - goneAt >= REMEMBER_GONE) await this.#release(current);
+        else if (current.goneAt !== goneAt) {
+          this.#blocked.set(container.id, { ...current, goneAt });
+          await this.#file.write(this.blocked());
+        }
+      } catch (error) {
+        this.#options.log.error({ error }, "cannot update the list of blocked containers");
+      }
+    }
+  }
+}
+
+type Stopped = Pick<BlockOutcome, "result" | "bySignal" | "connectionsReset">;
+
+/** Whether the engine starts a container of that policy again by itself. */
+function comesBack({ name }: RestartPolicy): boolean {
+  return name !== "" && name !== "no";
+}
+
+function notBlocked(nameOrId: string): TidesmanError {
+  return new TidesmanError(
+    "TM_NOT_FOUND",
+    `no blocked container is called \`${nameOrId}\`; \`tidesman status\` lists those that are`,
+  );
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,126 @@
+/**
+ * The blocked containers on disk: what has to be undone, and who stays blocked when the daemon starts again. Written
+ * whole to a new file, synced, and renamed over the old one, so that a crash leaves either the old list or the new.
+ */
+import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { systemCode, TidesmanError } from "../errors.ts";
+import type { RestartPolicy } from "./engine.ts";
+
+export interface BlockedContainer {
+  readonly id: string;
+  readonly name: string;
+  readonly image: string;
+  readonly reason: string;
+  /** When it was blocked, milliseconds since the epoch. */
+  readonly time: number;
+  readonly action: "kill" | "pause";
+  /** What `unblock` restores; null while the engine could not be asked. */
+  readonly restartPolicy: RestartPolicy | null;
+  /** Whether it ran when it was blocked, so that `unblock` lets it run again. */
+  readonly ran: boolean;
+  /** Every address it was seen with while blocked. */
+  readonly addresses: readonly string[];
+  /** Since when the engine knows it no longer, milliseconds since the epoch; null while it does. */
+  readonly goneAt: number | null;
+}
+
+const VERSION = 1;
+
+export class BlockedFile {
+  readonly #directory: string;
+  readonly #path: string;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(stateDirectory: string) {
+    this.#directory = stateDirectory;
+    this.#path = join(stateDirectory, "blocked.json");
+  }
+
+  /**
+   * Empty when there is no file. One that cannot be understood is set aside as `blocked.json.unreadable` and reported
+   * by `onUnreadable`, since a daemon that does not start protects nobody.
+   */
+  async read(onUnreadable: (message: string) => void): Promise<readonly BlockedContainer[]> {
+    let text: string;
+    try {
+      text = await readFile(this.#path, "utf8");
+    } catch (error) {
+      if (systemCode(error) === "ENOENT") return [];
+      throw new TidesmanError("TM_STORE", `cannot read \`${this.#path}\`: ${systemCode(error)}`, {
+        cause: error,
+      });
+    }
+    const containers = decode(text);
+    if (containers !== null) return containers;
+    const aside = `${this.#path}.unreadable`;
+    await rename(this.#path, aside);
+    onUnreadable(`\`${this.#path}\` cannot be understood and was set aside as \`${aside}\``);
+    return [];
+  }
+
+  /** Resolves once the list is on the disk. Calls are carried out one after the other. */
+  write(containers: readonly BlockedContainer[]): Promise<void> {
+    const text = `${JSON.stringify({ version: VERSION, containers }, null, 2)}\n`;
+    const written = this.#writing.then(() => this.#replace(text));
+    this.#writing = written.catch(() => undefined);
+    return written;
+  }
+
+  async #replace(text: string): Promise<void> {
+    try {
+      await mkdir(this.#directory, { recursive: true });
+      const temporary = `${this.#path}.new`;
+      const file = await open(temporary, "w", 0o600);
+      try {
+        await file.writeFile(text);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, this.#path);
+      const directory = await open(this.#directory, "r");
+      try {
+        await directory.sync();
+      } finally {
+        await directory.close();
+      }
+    } catch (error) {
+      throw new TidesmanError("TM_STORE", `cannot write \`${this.#path}\`: ${systemCode(error)}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+function decode(text: string): BlockedContainer[] | null {
+  try {
+    const { version, containers } = JSON.parse(text) as { version?: unknown; containers?: unknown };
+    if (version !== VERSION || !Array.isArray(containers) || !containers.every(isBlocked)) return null;
+    return containers;
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof TypeError) return null;
+    throw error;
+  }
+}
+
+function isBlocked(value: unknown): value is BlockedContainer {
+  const item = value as Partial<BlockedContainer> | null;
+  return (
+    typeof item === "object" &&
+    item !== null &&
+    typeof item.id === "string" &&
+    typeof item.name === "string" &&
+    typeof item.image === "string" &&
+    typeof item.reason === "string" &&
+    typeof item.time === "number" &&
+    (item.action === "kill" || item.action === "pause") &&
+    (item.restartPolicy === null ||
+      (typeof item.restartPolicy?.name === "string" &&
+        typeof item.restartPolicy.maximumRetryCount === "number")) &&
+    typeof item.ran === "boolean" &&
+    Array.isArray(item.addresses) &&
+    item.addresses.every((address) => typeof address === "string") &&
+    (item.goneAt === null || typeof item.goneAt === "number")
+  );
+}
