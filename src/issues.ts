@@ -45,6 +45,8 @@ function explain(issue: z.core.$ZodIssue, value: unknown, schema: z.ZodType, pat
       const allowed = issue.values.map(String);
       if (value === undefined) return `is missing; allowed: ${allowed.join(", ")}`;
       if (value === null) return `is empty; allowed: ${allowed.join(", ")}`;
+      if (typeof value === "string" && allowed.includes(value))
+        return `"${value}" is text; write it without quotes`;
       return `${quote(value)} is not allowed${typeof value === "string" ? suggestion(value, allowed) : ""}; allowed: ${allowed.join(", ")}`;
     }
     case "too_small":
