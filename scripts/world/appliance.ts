@@ -43,14 +43,20 @@ export class Appliance {
     this.directory = directory;
   }
 
-  /** Writes the files and starts the daemon; resolves when it answers. `name` is unique within the world. */
-  static async start(world: World, name: string, options: ApplianceOptions): Promise<Appliance> {
+  /** Writes the files; `name` is unique within the world. */
+  static prepare(world: World, name: string, options: ApplianceOptions): Appliance {
     const directory = join(world.directory, name);
     mkdirSync(directory, { recursive: true });
     const appliance = new Appliance(world, directory);
     appliance.writeSettings(options.settings ?? {});
     appliance.writePolicy(options.rules);
     appliance.writeFeeds(options.listedNames ?? ["evil.example"], options.listedAddresses ?? []);
+    return appliance;
+  }
+
+  /** Writes the files and starts the daemon; resolves when it answers. */
+  static async start(world: World, name: string, options: ApplianceOptions): Promise<Appliance> {
+    const appliance = Appliance.prepare(world, name, options);
     await appliance.start();
     return appliance;
   }
@@ -83,17 +89,22 @@ export class Appliance {
     writeFileSync(join(this.directory, "feeds.yaml"), JSON.stringify({ version: 1, feeds }, null, 2));
   }
 
-  /** Starts the daemon (again) on the same files and state. */
-  async start(): Promise<void> {
+  /** Starts the daemon (again) on the same files and state; resolves when it answers and Docker is in the state given. */
+  async start(docker: StatusReport["docker"]["state"] = "connected"): Promise<void> {
     const child = this.#world.host.start(process.execPath, [MAIN, "daemon", ...this.#places()], this.log);
     this.#child = child;
-    await until("the daemon answers", async () => {
-      if (child.exitCode !== null || child.signalCode !== null) {
-        throw new Error(`the daemon ended: ${this.logText()}`);
-      }
-      return (await this.status()).docker.state === "connected";
-    }).catch((error: unknown) => {
-      throw new Error(`the daemon did not come up:\n${this.logText()}`, { cause: error });
+    const outcome = await until("the daemon answers", async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return "ended";
+      return (await this.status()).docker.state === docker ? "up" : undefined;
+    }).catch((error: unknown) => String(error));
+    if (outcome !== "up") throw new Error(`the daemon did not come up: ${outcome}\n${this.logText()}`);
+  }
+
+  /** Runs the daemon where it is expected to refuse; what it said and its exit status. */
+  runToEnd(): Promise<Output> {
+    return this.#world.host.run(process.execPath, [MAIN, "daemon", ...this.#places()], {
+      anyStatus: true,
+      timeout: 20_000,
     });
   }
 

@@ -1,0 +1,149 @@
+/** The hardest effect, end to end: the packet dropped, the container cut off in milliseconds, stopped, and kept down. */
+import t from "tap";
+import { CATCH_ALL } from "../../scripts/world/appliance.ts";
+import { type SeenPacket, UDP } from "../../scripts/world/capture.ts";
+import { INTERNET } from "../../scripts/world/network.ts";
+import { until } from "../../scripts/world/process.ts";
+import type { RuleFile } from "../../src/policy/schema.ts";
+import { inLab, startAppliance } from "./lab.ts";
+
+/** Port of the traffic that is allowed until the container is cut off. */
+const NOISE = 9;
+/** Milliseconds, by the kernel's stamps on the captured packets. */
+const SILENT_WITHIN = 50;
+const STOPPED_WITHIN = 2000;
+
+const BLOCKING: RuleFile = {
+  name: "blocking",
+  scope: { containers: ["blocked*"] },
+  dns: { effect: "alert", denied: ["denied.example"], deniedEffect: "block" },
+  network: { effect: "alert", outboundAddresses: { denied: [INTERNET.denied], deniedEffect: "block" } },
+};
+
+/** A container that talks without end, hears no SIGTERM, and is to be restarted whenever it ends. */
+const STUBBORN = {
+  options: ["--restart", "always"],
+  command: ["node", "/programs/talker.mts", INTERNET.good, String(NOISE)],
+};
+
+await inLab(t, async (world) => {
+  const appliance = await startAppliance(t, world, "block", { rules: [BLOCKING, CATCH_ALL] });
+  await world.engine.run("bystander");
+
+  await t.test("a denied connection stops a stubborn container for good", async (t) => {
+    const container = await world.engine.run("blocked-stubborn", STUBBORN);
+    const outside = await world.captureInternet();
+    const inside = await world.captureHost("docker0");
+    const isNoise = (packet: SeenPacket): boolean =>
+      packet.protocol === UDP && packet.destination === INTERNET.good && packet.destinationPort === NOISE;
+    await until("the container talks", () => outside.packets().filter(isNoise).length > 20);
+
+    // Ended from outside by the block; how `docker exec` takes that does not matter.
+    const denied = container.exec(["node", "/programs/fetch.mts", INTERNET.denied, "80", "3000"]);
+    const running = async (): Promise<boolean> => (await container.inspect("{{.State.Running}}")) === "true";
+    await until("the container does not run any more", async () => !(await running()));
+    const stoppedAt = Date.parse(await container.inspect("{{.State.FinishedAt}}"));
+    await denied;
+
+    const packets = await outside.settled();
+    const trigger = inside
+      .packets()
+      .find((packet) => packet.destination === INTERNET.denied && packet.source === container.address);
+    await Promise.all([outside.stop(), inside.stop()]);
+    if (trigger === undefined) throw new Error("the denied packet was not seen on the bridge");
+    t.strictSame(
+      packets.filter((packet) => packet.destination === INTERNET.denied),
+      [],
+      "no packet of the denied flow reached the server",
+    );
+    const last = Math.max(...packets.filter(isNoise).map((packet) => packet.time));
+    t.comment(`silent ${(last - trigger.time).toFixed(1)} ms after the denied packet`);
+    t.ok(last - trigger.time < SILENT_WITHIN, "its other traffic is silent");
+    t.comment(`stopped ${(stoppedAt - trigger.time).toFixed(0)} ms after it`);
+    t.ok(stoppedAt - trigger.time < STOPPED_WITHIN, "and it is stopped");
+
+    const audit = await appliance.audit("the block", (audit) => audit.effect === "block");
+    t.match(audit, { attackType: "explicitlyDeniedIP", rule: "blocking" });
+    t.equal(audit.container?.id, container.id);
+    const report = await until("it is told as blocked", async () =>
+      (await appliance.containers()).find(({ id, state }) => id === container.id && state === "blocked"),
+    );
+    t.equal(report.name, "blocked-stubborn");
+    t.match((await appliance.status()).containers.blocked, [{ id: container.id }]);
+    t.notOk(await running(), "nothing brought it back");
+    t.equal(await container.inspect("{{.State.Status}}"), "exited");
+
+    await world.engine.restart();
+    await until("the appliance is connected again", async () => {
+      return (await appliance.status()).docker.state === "connected";
+    });
+    t.notOk(await running(), "a restart of dockerd does not bring it back");
+
+    const outcome = await appliance.cli("unblock", "blocked-stubborn");
+    t.equal(outcome.status, 0, outcome.stderr);
+    await until("it runs again", running);
+    t.equal(
+      await container.inspect("{{.HostConfig.RestartPolicy.Name}}"),
+      "always",
+      "with its restart policy",
+    );
+    const again = await world.captureInternet();
+    await until("it talks again", () => again.packets().some(isNoise));
+    await again.stop();
+    t.equal(
+      (await appliance.cli("unblock", "blocked-stubborn")).status,
+      1,
+      "there is nothing to undo any more",
+    );
+    await container.remove();
+  });
+
+  await t.test("a denied lookup stops its container, and no other", async (t) => {
+    const container = await world.engine.run("blocked-lookup");
+    t.strictSame(await container.lookup("denied.example"), []);
+    await until("it is stopped", async () => (await container.inspect("{{.State.Running}}")) === "false");
+    await appliance.audit(
+      "the lookup",
+      (audit) => audit.attackType === "explicitlyDeniedDNS" && audit.effect === "block",
+    );
+    const bystander = await world.engine.container("bystander");
+    t.equal(await bystander.fetch(INTERNET.good), "answered", "the bystander is not touched");
+  });
+
+  await t.test("a blocked container that somebody starts again is stopped again", async (t) => {
+    await world.engine.docker(["start", "blocked-lookup"], { anyStatus: true });
+    await until(
+      "it is stopped",
+      async () =>
+        (await (await world.engine.container("blocked-lookup")).inspect("{{.State.Running}}")) === "false",
+    );
+    t.match((await appliance.status()).containers.blocked, [{ name: "blocked-lookup" }]);
+  });
+
+  await t.test("a block outlives the daemon", async (t) => {
+    await appliance.stop();
+    await appliance.start();
+    t.match((await appliance.status()).containers.blocked, [{ name: "blocked-lookup" }]);
+    t.equal((await appliance.cli("unblock", "blocked-lookup")).status, 0);
+    await until("it runs again", async () => {
+      return (
+        (await (await world.engine.container("blocked-lookup")).inspect("{{.State.Running}}")) === "true"
+      );
+    });
+    const back = await world.engine.container("blocked-lookup");
+    await until("it may talk again", async () => (await back.fetch(INTERNET.good)) === "answered");
+  });
+
+  await t.test("paused instead, where the appliance is told so", async (t) => {
+    appliance.writeSettings({ block: { action: "pause" } });
+    await appliance.stop();
+    await appliance.start();
+    const container = await world.engine.run("blocked-paused", STUBBORN);
+    const denied = container.exec(["node", "/programs/once.mts", INTERNET.denied, "7", "5000"]);
+    await until("it is paused", async () => (await container.inspect("{{.State.Status}}")) === "paused");
+    t.equal((await appliance.cli("unblock", "blocked-paused")).status, 0);
+    t.equal(await container.inspect("{{.State.Status}}"), "running");
+    await denied;
+    await container.remove();
+  });
+});
