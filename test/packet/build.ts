@@ -26,7 +26,12 @@ function be16(value: number): number[] {
   return [(value >> 8) & 255, value & 255];
 }
 
-export function tcp(sourcePort: number, port: number, flags = 2, payload = new Uint8Array()): Segment {
+export function tcp(
+  sourcePort: number,
+  port: number,
+  flags = 2,
+  payload: Uint8Array = new Uint8Array(),
+): Segment {
   const header = [
     ...be16(sourcePort),
     ...be16(port),
@@ -50,7 +55,12 @@ export function tcp(sourcePort: number, port: number, flags = 2, payload = new U
   return { protocol: 6, bytes: concat(Uint8Array.from(header), payload) };
 }
 
-export function udp(sourcePort: number, port: number, payload = new Uint8Array(), protocol = 17): Segment {
+export function udp(
+  sourcePort: number,
+  port: number,
+  payload: Uint8Array = new Uint8Array(),
+  protocol = 17,
+): Segment {
   const header = [...be16(sourcePort), ...be16(port), ...be16(8 + payload.length), 0, 0];
   return { protocol, bytes: concat(Uint8Array.from(header), payload) };
 }
@@ -62,7 +72,7 @@ export function sctp(sourcePort: number, port: number): Segment {
   };
 }
 
-export function icmp(protocol: 1 | 58, type: number, code = 0, body = new Uint8Array()): Segment {
+export function icmp(protocol: 1 | 58, type: number, code = 0, body: Uint8Array = new Uint8Array()): Segment {
   return { protocol, bytes: concat(Uint8Array.from([type, code, 0, 0, 0, 0, 0, 0]), body) };
 }
 

@@ -36,12 +36,7 @@ const config: NetworkConfig = {
   internal: [],
 };
 
-function container(
-  id: string,
-  vethIndex: number,
-  addresses: readonly string[],
-  startedAt = 1,
-): Container {
+function container(id: string, vethIndex: number, addresses: readonly string[], startedAt = 1): Container {
   return {
     id,
     name: `name-${id}`,
