@@ -1,0 +1,43 @@
+/** `tidesman containers`: who is watched, and by which rule. */
+import type { Command } from "commander";
+import { type Attach, connect, DONE, JSON_OPTION, type JsonOption } from "./context.ts";
+import { effectColour } from "./layout.ts";
+
+export function define(program: Command, attach: Attach): void {
+  const command = program
+    .command("containers")
+    .description("list containers and what governs each")
+    .option(...JSON_OPTION);
+  attach<JsonOption>(command, async (context, { json }) => {
+    const { output } = context;
+    const containers = await (await connect(context)).containers();
+    if (json === true) output.jsonLines(containers);
+    else if (containers.length === 0) output.text("There are no containers.");
+    else {
+      output.table(
+        [
+          { title: "NAME", flexible: true },
+          { title: "STATE", colour: effectColour },
+          { title: "ADDRESS", flexible: true },
+          { title: "RULE", flexible: true },
+          { title: "DNS" },
+          { title: "NETWORK" },
+          { title: "MODEL" },
+        ],
+        containers.map((one) => [
+          one.name,
+          one.state,
+          // Link-local addresses say nothing about which container it is.
+          one.networks
+            .flatMap((net) => net.addresses.filter((address) => !address.startsWith("fe80:")))
+            .join(" ") || "-",
+          one.rule ?? "-",
+          one.dnsEffect,
+          one.networkEffect,
+          one.model?.state ?? "-",
+        ]),
+      );
+    }
+    return DONE;
+  });
+}

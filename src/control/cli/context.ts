@@ -1,0 +1,60 @@
+/** What every command is given. */
+import type { Command } from "commander";
+import type { Config, Places } from "../../config.ts";
+import type { Notice } from "../../document.ts";
+import { EXIT, type ExitStatus } from "../../errors.ts";
+import type { FeedSource } from "../../feed/types.ts";
+import type { PolicyFile } from "../../policy/schema.ts";
+import type { Output } from "./output.ts";
+
+/** Readers of the files an operator writes; each throws its TidesmanError with all problems at once. */
+export interface FileReaders {
+  config(text: string | null, file: string, hostname: string): Config;
+  policy(text: string, file: string): { policy: PolicyFile; notices: readonly Notice[] };
+  feeds(text: string, file: string): readonly FeedSource[];
+  readonly defaultPolicy: PolicyFile;
+  /** Manifest that is in force while there is no feeds.yaml. */
+  readonly shippedFeeds: string;
+}
+
+export interface Context {
+  readonly places: Places;
+  readonly output: Output;
+  /** Takes what goes to standard error. */
+  readonly complain: (text: string) => void;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Loaded when first needed: most commands do not. */
+  readonly readers: () => Promise<FileReaders>;
+  /** Runs the daemon until it is told to stop. */
+  readonly runDaemon: (places: Places) => Promise<number>;
+}
+
+/** A command's work; what it returns is the exit status. */
+export type Action<Options> = (
+  context: Context,
+  options: Options,
+  ...args: readonly string[]
+) => Promise<ExitStatus>;
+
+/** One command: its name, arguments and options as commander knows them, and the work to attach. */
+export interface CommandModule {
+  /** `attach` ties an action to a command or sub-command. */
+  define(program: Command, attach: Attach): void;
+}
+
+export type Attach = <Options>(command: Command, action: Action<Options>) => void;
+
+export interface JsonOption {
+  readonly json?: boolean;
+}
+
+export const JSON_OPTION = ["--json", "JSON instead of text"] as const;
+export const DONE: ExitStatus = EXIT.ok;
+export const FOUND: ExitStatus = EXIT.found;
+
+/** Loads the client when a command needs the daemon. */
+export async function connect(context: Context): Promise<import("../client.ts").ControlClient> {
+  const { ControlClient } = await import("../client.ts");
+  return new ControlClient(context.places.runtimeDirectory);
+}

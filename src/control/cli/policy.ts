@@ -1,0 +1,82 @@
+/** `tidesman policy [show|check|reload]`: the rules in force, and those about to be. */
+import type { Command } from "commander";
+import { EXIT, TidesmanError } from "../../errors.ts";
+import { printable } from "../printable.ts";
+import { type Action, type Attach, connect, DONE, JSON_OPTION, type JsonOption } from "./context.ts";
+import { type CheckedFile, checkPolicy, writeNotices, writeProblems } from "./examine.ts";
+import { localTime, plural } from "./layout.ts";
+
+export function define(program: Command, attach: Attach): void {
+  const policy = program.command("policy").description("show, check or reload the rules");
+  const show = policy
+    .command("show", { isDefault: true })
+    .description("show the rules in force")
+    .option(...JSON_OPTION);
+  const check = policy
+    .command("check")
+    .description("check the policy file; needs no daemon")
+    .argument("[file]", "instead of the one of --policy")
+    .option(...JSON_OPTION);
+  const reload = policy
+    .command("reload")
+    .description("read the policy file again")
+    .option(...JSON_OPTION);
+  attach(show, showPolicy);
+  attach(check, checkFile);
+  attach(reload, reloadPolicy);
+}
+
+const showPolicy: Action<JsonOption> = async ({ output, ...context }, { json }) => {
+  const policy = await (await connect({ output, ...context })).policy();
+  if (json === true) {
+    output.json(policy);
+    return DONE;
+  }
+  const source = policy.file ?? "built-in defaults, there is no file";
+  output.text(
+    `# revision ${policy.revision} since ${localTime(policy.loadedAt)}, from ${source}`,
+    "# ",
+    "dim",
+  );
+  // Verbatim, so that it can be saved and used again; only what would control the terminal is made visible.
+  output.lines(policy.text.trimEnd().split("\n").map(visible));
+  return DONE;
+};
+
+/** Tabs stay: they may stand in YAML. */
+function visible(line: string): string {
+  return line.split("\t").map(printable).join("\t");
+}
+
+const checkFile: Action<JsonOption> = async (context, { json }, file) => {
+  const { output, places, readers } = context;
+  const { resolve } = await import("node:path");
+  const path = file === undefined ? places.policyFile : resolve(file);
+  const checked: CheckedFile = checkPolicy(await readers(), path, true);
+  if (json === true) output.json(checked);
+  else {
+    writeNotices(output, checked.notices);
+    writeProblems(output, checked.problems);
+    if (checked.problems.length === 0) output.text(`${path}: ${checked.summary}; no errors`);
+  }
+  return checked.problems.length === 0 ? DONE : EXIT.usage;
+};
+
+const reloadPolicy: Action<JsonOption> = async (context, { json }) => {
+  const client = await connect(context);
+  const outcome = await client.reload().catch((error: unknown) => {
+    if (!(error instanceof TidesmanError) || error.code === "TM_UNREACHABLE") throw error;
+    if (error.code === "TM_NOT_PERMITTED") throw error;
+    throw new TidesmanError(error.code, `the policy was refused, the running one stays:\n${error.message}`);
+  });
+  if (json === true) context.output.json(outcome);
+  else {
+    writeNotices(context.output, outcome.notices);
+    const change =
+      outcome.revision === outcome.previousRevision
+        ? `revision ${outcome.revision} stays: nothing changed`
+        : `revision ${outcome.revision} is in force, before it was ${outcome.previousRevision}`;
+    context.output.text(`${change}; ${plural(outcome.rules, "rule")}`);
+  }
+  return DONE;
+};

@@ -1,0 +1,316 @@
+/**
+ * The shapes that the control API answers with, written once: the types in types.ts, the description in
+ * /api/openapi.json and the checks of the tests all come from here. Times are ISO 8601 with milliseconds, UTC;
+ * durations are seconds; counters count since the daemon started.
+ */
+import { z } from "zod";
+import { ATTACK_TYPES } from "../policy/types.ts";
+
+const count = z.int().nonnegative();
+const time = z.iso.datetime({ precision: 3 });
+const seconds = z.number().nonnegative();
+const finding = z.enum(["alert", "prevent", "block"]);
+const effect = z.enum(["disable", "alert", "prevent", "block"]);
+const modelState = z.enum(["learning", "active", "archived", "manual"]);
+
+export const reason = z.object({
+  kind: z.enum(["denied", "allowed", "feed", "model", "detection", "error"]),
+  list: z.string().optional().describe("Place in policy.yaml: `dns.denied`"),
+  feed: z.string().optional(),
+  entry: z.string().optional().describe("As the operator or the feed wrote it"),
+  match: z.enum(["exact", "suffix", "address", "port", "none"]).optional(),
+  state: modelState.optional(),
+  subject: z
+    .string()
+    .optional()
+    .describe("Hop, address or port this is about, where it is not the subject itself"),
+  message: z.string().optional(),
+});
+
+export const notice = z.object({
+  level: z.enum(["info", "warning"]),
+  file: z.string(),
+  line: count,
+  column: count,
+  field: z.string(),
+  message: z.string(),
+});
+
+export const auditContainer = z.object({
+  id: z.string(),
+  name: z.string(),
+  image: z.string(),
+  imageDigest: z.string(),
+  namespace: z.string().nullable(),
+  labels: z.record(z.string(), z.string()),
+});
+
+export const auditRecord = z.object({
+  id: z.string().describe("ULID; its time part is the time of the first event"),
+  time,
+  host: z.string(),
+  type: z.enum(["dns", "connection", "listeningPort", "portScan", "rawSocket"]),
+  attackType: z.enum(ATTACK_TYPES),
+  effect: finding,
+  container: auditContainer.nullable().describe("Null for findings about the host itself"),
+  rule: z.string().nullable(),
+  message: z.string(),
+  count: count.describe("Events folded into this record"),
+  lastTime: time,
+  dns: z
+    .object({
+      name: z.string(),
+      type: z.string(),
+      answers: z.array(z.string()),
+      rcode: z.string().nullable(),
+    })
+    .nullable(),
+  connection: z
+    .object({
+      protocol: z.string(),
+      source: z.string(),
+      sourcePort: count,
+      destination: z.string(),
+      port: count,
+      names: z.array(z.string()),
+    })
+    .nullable(),
+  reasons: z.array(reason),
+  revision: count,
+});
+
+export const feedReport = z.object({
+  name: z.string(),
+  kind: z.enum(["domain", "address"]),
+  match: z.enum(["suffix", "exact"]),
+  path: z.string(),
+  effect: finding.nullable().describe("The feed's own effect; null: that of the rule"),
+  enabled: z.boolean(),
+  entries: count,
+  refused: count.describe("Lines that were no entry"),
+  samples: z.array(z.string()).describe("The first of them"),
+  loadedAt: time.nullable(),
+  error: z.string().nullable().describe("Why the feed is not in use"),
+});
+
+const network = z.object({
+  id: z.string(),
+  name: z.string(),
+  bridge: z.string(),
+  subnets: z.array(z.string()),
+  containers: count,
+  veths: count.describe("Bridge ports that are known to belong to a container"),
+});
+
+const dns = z.object({
+  upstreams: z.array(z.string()),
+  lookups: count,
+  shortcuts: count.describe("Answered from the cache by a decision taken before"),
+  cached: count.describe("Answered from the cache by a new decision"),
+  stale: count.describe("Answered from the cache after its time, because no upstream answered"),
+  prevented: count,
+  refused: count,
+  malformed: count,
+  limited: count.describe("Dropped because the container asked too often"),
+  overloaded: count.describe("Dropped because too much was under way"),
+  failed: count.describe("No upstream answered in time"),
+  notServed: count.describe("Dropped because they came from an interface that is not served"),
+  unknownDropped: count.describe("Dropped because nobody knew their source in time"),
+  errors: count.describe("Failures while handling a lookup"),
+  waiting: count.describe("Wait for an upstream now"),
+  held: count.describe("Wait now for their source to become known"),
+  sent: count.describe("Questions sent to upstreams"),
+  answered: count.describe("Of these, answered"),
+  coalesced: count.describe("Lookups that shared a question under way"),
+  silences: count.describe("Times an upstream was passed over because it was silent"),
+  unasked: count.describe("Replies that fit no question"),
+  malformedAnswers: count,
+  expired: count.describe("Questions that ended at the deadline"),
+  connections: count.describe("TCP connections of containers now"),
+  refusedConnections: count,
+  cacheEntries: count,
+  bindings: count.describe("Addresses bound to a name that a container resolved"),
+});
+
+const packets = z.object({
+  packets: count,
+  allowed: count,
+  denied: count,
+  lookups: count.describe("Passed on to the DNS server, which judges them"),
+  cut: count.describe("Dropped because their container is blocked"),
+  spoofed: count,
+  addressOnly: count.describe("Identified by source address alone"),
+  held: count.describe("Wait now for their container to become known"),
+  heldTotal: count,
+  expired: count.describe("Waited in vain"),
+  notHeld: count.describe("Could not wait at all"),
+  unparseable: count,
+  fragments: count,
+  otherProtocols: count,
+  errors: count.describe("Failures while deciding"),
+  failMode: count.describe("Passed or dropped by the fail mode, for any reason"),
+});
+
+const queue = z.object({
+  number: count,
+  length: count.describe("Packets that fit"),
+  waiting: count.describe("Packets in it now"),
+  overflow: count.describe("Packets that found it full"),
+  overruns: count.describe("Packets lost because the socket's buffer was full"),
+  rateGuard: count.describe("New connections dropped by the per-container rate guard"),
+  verdictErrors: count,
+});
+
+export const statusReport = z.object({
+  version: z.string(),
+  host: z.string(),
+  pid: count,
+  startedAt: time,
+  uptime: seconds,
+  failMode: z.enum(["open", "closed"]),
+  docker: z.object({
+    state: z.enum(["connected", "waiting", "notPermitted"]),
+    socket: z.string(),
+    version: z.string().nullable(),
+    error: z.string().nullable().describe("Why it is not connected"),
+  }),
+  networks: z.array(network),
+  listening: z.array(
+    z.object({
+      use: z.enum(["dns", "control", "console"]),
+      protocol: z.enum(["udp", "tcp", "unix"]),
+      address: z.string().describe("`ADDRESS:PORT`, `[ADDRESS]:PORT`, or a path"),
+    }),
+  ),
+  containers: z.object({
+    total: count,
+    running: count,
+    blocked: z.array(z.object({ id: z.string(), name: z.string() })),
+  }),
+  dns,
+  packets,
+  queue,
+  policy: z.object({
+    revision: count,
+    file: z.string().nullable().describe("Null: the built-in rules, there is no file"),
+    rules: count,
+    loadedAt: time,
+    lastError: z
+      .object({ time, message: z.string() })
+      .nullable()
+      .describe("Of the latest reload, when it was refused"),
+  }),
+  feeds: z.array(feedReport),
+  models: z.object({ learning: count, active: count, archived: count, manual: count }),
+  audits: z.object({
+    accepted: count,
+    folded: count.describe("Raised the count of a record that was open"),
+    dropped: count.describe("Refused because too much waited for the disk, or lost on the way"),
+    waiting: count,
+    stored: count,
+    bytes: count,
+    oldest: time.nullable(),
+    error: z.string().nullable().describe("Why nothing can be written at the moment"),
+  }),
+  dropped: z.object({
+    findings: count.describe("Lost between the data thread and the audit log"),
+    observations: count.describe("Lost between the data thread and the models"),
+  }),
+  warnings: z.array(z.string()).describe("What an operator should put right"),
+});
+
+export const containerReport = z.object({
+  id: z.string(),
+  name: z.string(),
+  image: z.string(),
+  imageDigest: z.string(),
+  namespace: z.string().nullable(),
+  labels: z.record(z.string(), z.string()),
+  state: z.enum(["created", "running", "paused", "exited", "blocked"]),
+  pid: count,
+  startedAt: time.nullable(),
+  networkMode: z.string(),
+  networks: z.array(
+    z.object({ name: z.string(), bridge: z.string(), veth: z.string(), addresses: z.array(z.string()) }),
+  ),
+  rule: z.string().nullable().describe("The rule that governs it; null: none does"),
+  dnsEffect: effect,
+  networkEffect: effect,
+  model: z.object({ key: z.string(), state: modelState }).nullable(),
+});
+
+export const modelReport = z.object({
+  key: z.string().describe("Image digest, with `@namespace` behind it where there is one"),
+  image: z.string(),
+  state: modelState,
+  learned: seconds.describe("Container run time it has learned from"),
+  learningTime: seconds.describe("Run time after which it becomes active"),
+  containers: count.describe("Running now"),
+  names: count,
+  outboundPorts: count,
+  createdAt: time,
+  changedAt: time,
+});
+
+const learnedEntry = {
+  firstSeen: time,
+  lastSeen: time,
+  count,
+  container: z.string().describe("Who taught it"),
+};
+
+export const modelDetail = modelReport.extend({
+  entries: z.object({
+    names: z.array(z.object({ name: z.string(), ...learnedEntry })),
+    outboundPorts: z.array(z.object({ protocol: z.string(), port: count, ...learnedEntry })),
+  }),
+});
+
+export const policyReport = z.object({
+  revision: count,
+  file: z.string().nullable(),
+  loadedAt: time,
+  text: z.string().describe("The rules in force, as YAML; the file's own text where there is one"),
+  rules: z.array(z.record(z.string(), z.json())).describe("The same, parsed"),
+  notices: z.array(notice),
+});
+
+export const reloadOutcome = z.object({
+  revision: count,
+  previousRevision: count,
+  rules: count,
+  notices: z.array(notice),
+});
+
+export const judgement = z.object({
+  event: z.enum(["query", "answer", "connection"]),
+  subject: z.string().describe("`evil.example (A)`, `203.0.113.1:443/tcp`"),
+  verdict: z.enum(["allow", "drop"]),
+  effect: finding.nullable().describe("Null: nothing was found"),
+  attackType: z.enum(ATTACK_TYPES).nullable(),
+  rule: z.string().nullable(),
+  reasons: z.array(reason).describe("All that spoke, the deciding one first"),
+});
+
+export const whyReport = z.object({
+  container: auditContainer,
+  state: z.enum(["created", "running", "paused", "exited", "blocked"]),
+  rule: z.string().nullable(),
+  dnsEffect: effect,
+  networkEffect: effect,
+  model: z.object({ key: z.string(), state: modelState }).nullable(),
+  target: z.string(),
+  judgements: z.array(judgement),
+  names: z.array(z.string()).describe("Names this container resolved the address from"),
+  notes: z.array(z.string()).describe("What else bears on it"),
+  revision: count,
+});
+
+export const unblockOutcome = z.object({
+  id: z.string(),
+  name: z.string(),
+  state: z.enum(["created", "running", "paused", "exited", "blocked"]),
+  message: z.string().describe("What was undone"),
+});
+
+export const failure = z.object({ code: z.string(), message: z.string() });

@@ -1,0 +1,76 @@
+/**
+ * The daemon's log: one JSON object a line on standard output (systemd's journal keeps it as it is), or one readable
+ * line on a terminal. Parts log through children (`log.child({ part: "dns" })`).
+ */
+import { pino } from "pino";
+import type { Config } from "./config.ts";
+import { printable } from "./control/printable.ts";
+
+/** A pino logger: `log.info({ fields }, "message")`. */
+export type Log = pino.Logger;
+
+export interface LogOptions {
+  readonly level: Config["log"]["level"];
+  /** One readable line instead of JSON. */
+  readonly readable: boolean;
+  readonly colour: boolean;
+  /** Takes whole lines, their end included. Default: standard output, at once. */
+  readonly write?: (line: string) => void;
+}
+
+export function createLogger(options: LogOptions): Log {
+  const write = options.write ?? ((line: string) => void process.stdout.write(line));
+  const settings: pino.LoggerOptions = {
+    level: options.level,
+    // A host runs one daemon; pid and host name are the journal's to know.
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+    serializers: { error: pino.stdSerializers.err },
+    errorKey: "error",
+  };
+  const destination = options.readable
+    ? { write: (line: string) => write(readableLine(line, options)) }
+    : { write };
+  return pino(settings, destination);
+}
+
+/** A child that says which part of the daemon speaks (`dns`, `packet`, `containers`). */
+export function partLog(log: Log, part: string): Log {
+  return log.child({ part });
+}
+
+/** Standard settings for the surroundings: JSON unless standard output is a terminal. */
+export function systemLogger(level: LogOptions["level"]): Log {
+  const terminal = process.stdout.isTTY === true;
+  const colour = terminal && (process.env.NO_COLOR ?? "") === "";
+  return createLogger({ level, readable: terminal, colour });
+}
+
+const COLOURS: Readonly<Record<string, string>> = {
+  debug: "\u001b[2m",
+  info: "\u001b[32m",
+  warn: "\u001b[33m",
+  error: "\u001b[31m",
+  fatal: "\u001b[31m",
+};
+
+/** `02:33:39.497 warn  dns: upstream is slow  address=192.0.2.1` from a JSON line. */
+function readableLine(line: string, options: LogOptions): string {
+  const { level, time, part, msg, error, ...fields } = JSON.parse(line) as Record<string, unknown>;
+  const label = String(level).padEnd(5);
+  const colour = options.colour ? (COLOURS[String(level)] ?? "") : "";
+  const rest = Object.entries(fields).map(
+    ([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`,
+  );
+  const { message, stack } = (error ?? {}) as { message?: string; stack?: string };
+  if (message !== undefined && message !== msg) rest.push(`error=${message}`);
+  let text = `${part === undefined ? "" : `${String(part)}: `}${String(msg ?? "")}`;
+  if (rest.length > 0) text += `  ${rest.join(" ")}`;
+  // Lines of a message stay lines, further in than the time; everything else that controls a terminal does not.
+  let body = text.split("\n").map(printable).join("\n    ");
+  if (stack !== undefined && options.level === "debug")
+    body += `\n${stack.split("\n").map(printable).join("\n")}`;
+  const clock = String(time).slice(11, 23);
+  return `${clock} ${colour}${label}${colour === "" ? "" : "\u001b[0m"} ${body}\n`;
+}

@@ -1,0 +1,384 @@
+/** A control server with scripted answers, and the real command line run against it. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { AuditFilter } from "../../src/audit/filter.ts";
+import type { AuditRecord } from "../../src/audit/record.ts";
+import { systemClock } from "../../src/clock.ts";
+import { type ControlServer, openControl } from "../../src/control/server.ts";
+import type {
+  ContainerReport,
+  ControlDependencies,
+  FeedReport,
+  ModelDetail,
+  PolicyReport,
+  StatusReport,
+  WhyReport,
+} from "../../src/control/types.ts";
+import { TidesmanError } from "../../src/errors.ts";
+import { createLogger } from "../../src/log.ts";
+
+export const TIME = "2026-11-24T02:33:39.497Z";
+const DIGEST = `sha256:${"1f".repeat(32)}`;
+
+export const container: ContainerReport = {
+  id: "c0ffee".repeat(10),
+  name: "web-frontend-with-a-rather-long-name-that-goes-on-1",
+  image: "docker.io/library/nginx:1.27",
+  imageDigest: DIGEST,
+  namespace: null,
+  labels: { "com.docker.compose.project": "shop", evil: "\u001b[31mred\u001b[0m" },
+  state: "running",
+  pid: 4711,
+  startedAt: TIME,
+  networkMode: "bridge",
+  networks: [
+    {
+      name: "bridge",
+      bridge: "docker0",
+      veth: "veth1234567",
+      addresses: ["172.17.0.2", "2001:db8::242:ac11:2", "fe80::1"],
+    },
+  ],
+  rule: "payments and everything that belongs to them in this cluster",
+  dnsEffect: "prevent",
+  networkEffect: "alert",
+  model: { key: DIGEST, state: "learning" },
+};
+
+export const feed: FeedReport = {
+  name: "urlhaus",
+  kind: "domain",
+  match: "suffix",
+  path: "/etc/tidesman/feeds/urlhaus.txt",
+  effect: null,
+  enabled: true,
+  entries: 123_456,
+  refused: 2,
+  samples: ["line 3: not a name", "line 9: <html>"],
+  loadedAt: TIME,
+  error: null,
+};
+
+export const status: StatusReport = {
+  version: "0.1.0",
+  host: "h1",
+  pid: 4242,
+  startedAt: TIME,
+  uptime: 93_784,
+  failMode: "open",
+  docker: { state: "connected", socket: "/var/run/docker.sock", version: "20.10.24", error: null },
+  networks: [
+    {
+      id: "n1",
+      name: "bridge",
+      bridge: "docker0",
+      subnets: ["172.17.0.0/16", "2001:db8:1::/64"],
+      containers: 2,
+      veths: 2,
+    },
+  ],
+  listening: [
+    { use: "dns", protocol: "udp", address: "172.17.0.1:5303" },
+    { use: "dns", protocol: "udp", address: "[2001:db8:1::1]:5303" },
+    { use: "dns", protocol: "tcp", address: "172.17.0.1:5303" },
+    { use: "control", protocol: "unix", address: "/run/tidesman/control.sock" },
+  ],
+  containers: { total: 3, running: 2, blocked: [{ id: "b1", name: "miner" }] },
+  dns: {
+    upstreams: ["192.0.2.1:53"],
+    lookups: 1_234_567,
+    shortcuts: 1_000_000,
+    cached: 34_567,
+    stale: 0,
+    prevented: 12,
+    refused: 0,
+    malformed: 3,
+    limited: 0,
+    overloaded: 0,
+    failed: 1,
+    notServed: 0,
+    unknownDropped: 0,
+    errors: 0,
+    waiting: 1,
+    held: 0,
+    sent: 200_000,
+    answered: 199_999,
+    coalesced: 10,
+    silences: 0,
+    unasked: 0,
+    malformedAnswers: 0,
+    expired: 1,
+    connections: 0,
+    refusedConnections: 0,
+    cacheEntries: 4_321,
+    bindings: 99,
+  },
+  packets: {
+    packets: 5_000,
+    allowed: 4_900,
+    denied: 60,
+    lookups: 30,
+    cut: 10,
+    spoofed: 0,
+    addressOnly: 0,
+    held: 0,
+    heldTotal: 4,
+    expired: 0,
+    notHeld: 0,
+    unparseable: 0,
+    fragments: 0,
+    otherProtocols: 0,
+    errors: 0,
+    failMode: 0,
+  },
+  queue: {
+    number: 5303,
+    length: 16_384,
+    waiting: 0,
+    overflow: 7,
+    overruns: 0,
+    rateGuard: 5,
+    verdictErrors: 0,
+  },
+  policy: {
+    revision: 17,
+    file: "/etc/tidesman/policy.yaml",
+    rules: 2,
+    loadedAt: TIME,
+    lastError: {
+      time: TIME,
+      message:
+        "/etc/tidesman/policy.yaml:4:11: rules[0].dns.effect: `prevnt` is not allowed (did you mean `prevent`?)",
+    },
+  },
+  feeds: [feed],
+  models: { learning: 1, active: 1, archived: 0, manual: 0 },
+  audits: {
+    accepted: 100,
+    folded: 40,
+    dropped: 0,
+    waiting: 0,
+    stored: 60,
+    bytes: 98_304,
+    oldest: TIME,
+    error: null,
+  },
+  dropped: { findings: 0, observations: 0 },
+  warnings: [
+    "bridge-nf-call-iptables is off: traffic between containers of one bridge is not seen; sysctl -w net.bridge.bridge-nf-call-iptables=1",
+  ],
+};
+
+export const model: ModelDetail = {
+  key: DIGEST,
+  image: "docker.io/library/nginx:1.27",
+  state: "learning",
+  learned: 1_800,
+  learningTime: 3_600,
+  containers: 1,
+  names: 1,
+  outboundPorts: 1,
+  createdAt: TIME,
+  changedAt: TIME,
+  entries: {
+    names: [{ name: "api.stripe.com", firstSeen: TIME, lastSeen: TIME, count: 12, container: "web" }],
+    outboundPorts: [
+      { protocol: "tcp", port: 443, firstSeen: TIME, lastSeen: TIME, count: 12, container: "web" },
+    ],
+  },
+};
+
+export const policy: PolicyReport = {
+  revision: 17,
+  file: "/etc/tidesman/policy.yaml",
+  loadedAt: TIME,
+  text: "version: 1\nrules:\n  - name: payments\n    dns: { effect: prevent }\n",
+  rules: [{ name: "payments", dns: { effect: "prevent" } }],
+  notices: [
+    {
+      level: "info",
+      file: "policy.yaml",
+      line: 4,
+      column: 9,
+      field: "rules[0].network.portScan",
+      message: "is not active yet",
+    },
+  ],
+};
+
+export function audit(index: number, more: Partial<AuditRecord> = {}): AuditRecord {
+  const time = new Date(Date.parse(TIME) + index * 1_000).toISOString();
+  return {
+    id: `01JDE${String(index).padStart(21, "0")}`,
+    time,
+    host: "h1",
+    type: "dns",
+    attackType: "feedDNS",
+    effect: "prevent",
+    container: {
+      id: container.id,
+      name: "web",
+      image: container.image,
+      imageDigest: DIGEST,
+      namespace: null,
+      labels: {},
+    },
+    rule: "payments",
+    message: `lookup of n${index}.evil.example (A) is listed by feed urlhaus`,
+    count: 1,
+    lastTime: time,
+    dns: { name: `n${index}.evil.example`, type: "A", answers: [], rcode: null },
+    connection: null,
+    reasons: [{ kind: "feed", feed: "urlhaus", entry: "evil.example", match: "suffix" }],
+    revision: 17,
+    ...more,
+  };
+}
+
+export function why(target: string, dropped: boolean): WhyReport {
+  return {
+    container: audit(0).container!,
+    state: "running",
+    rule: "payments",
+    dnsEffect: "prevent",
+    networkEffect: "alert",
+    model: { key: DIGEST, state: "active" },
+    target,
+    judgements: [
+      {
+        event: "query",
+        subject: `${target} (A)`,
+        verdict: dropped ? "drop" : "allow",
+        effect: dropped ? "prevent" : null,
+        attackType: dropped ? "feedDNS" : null,
+        rule: "payments",
+        reasons: dropped
+          ? [
+              { kind: "feed", feed: "urlhaus", entry: target, match: "suffix" },
+              { kind: "denied", list: "dns.denied", entry: ".example", match: "suffix" },
+              { kind: "model", state: "active" },
+            ]
+          : [{ kind: "allowed", list: "dns.allowed", entry: target, match: "exact" }],
+      },
+    ],
+    names: [],
+    notes: ["A reply is judged once more when it comes."],
+    revision: 17,
+  };
+}
+
+/** Answers by script; `audits` holds what is stored, `emit` tells subscribers. */
+export class Script implements ControlDependencies {
+  stored: AuditRecord[] = [];
+  calls: string[] = [];
+  failure: Error | null = null;
+  feedError: string | null = null;
+  readonly #listeners = new Set<(record: AuditRecord, isNew: boolean) => void>();
+
+  get subscribers(): number {
+    return this.#listeners.size;
+  }
+  emit(record: AuditRecord, isNew = true): void {
+    for (const listener of this.#listeners) listener(record, isNew);
+  }
+  async #answer<T>(call: string, value: T): Promise<T> {
+    this.calls.push(call);
+    if (this.failure !== null) throw this.failure;
+    return value;
+  }
+  status = () => this.#answer("status", status);
+  containers = () => this.#answer("containers", [container]);
+  models = () => {
+    const { entries: _entries, ...report } = model;
+    return this.#answer("models", [report]);
+  };
+  model = (key: string) => this.#answer(`model ${key}`, model.key.includes(key) ? model : null);
+  feeds = () => this.#answer("feeds", [feed]);
+  updateFeeds = () => this.#answer("updateFeeds", [{ ...feed, error: this.feedError }]);
+  policy = () => this.#answer("policy", policy);
+  reload = () =>
+    this.#answer("reload", { revision: 18, previousRevision: 17, rules: 2, notices: policy.notices });
+  subscribe = (listener: (record: AuditRecord, isNew: boolean) => void) => {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  };
+  audits = (filter: AuditFilter) => {
+    let found = this.stored.filter((one) => filter.after === undefined || one.id > filter.after);
+    if (filter.since !== undefined) found = found.filter((one) => Date.parse(one.lastTime) >= filter.since!);
+    const limit = filter.limit ?? 1_000;
+    return this.#answer(
+      `audits ${JSON.stringify(filter)}`,
+      filter.after === undefined ? found.slice(-limit) : found.slice(0, limit),
+    );
+  };
+  why: ControlDependencies["why"] = (name, target) => {
+    if (name !== "web")
+      throw new TidesmanError("TM_NOT_FOUND", `no container \`${name}\`; \`tidesman containers\` lists them`);
+    const text = target.kind === "name" ? target.name : `${target.address}:${target.port}/${target.protocol}`;
+    return this.#answer(`why ${text}`, why(text, text.includes("evil") || text.startsWith("203.0.113.")));
+  };
+  unblock: ControlDependencies["unblock"] = (name) => {
+    if (name !== "miner") throw new TidesmanError("TM_NOT_FOUND", `no container \`${name}\` is blocked`);
+    return this.#answer("unblock", {
+      id: "b1",
+      name,
+      state: "exited",
+      message: "its restart policy is back",
+    });
+  };
+}
+
+export interface Logged {
+  readonly lines: string[];
+  readonly server: ControlServer;
+}
+
+export async function serve(
+  runtimeDirectory: string,
+  dependencies: ControlDependencies,
+  group = "",
+): Promise<Logged> {
+  const lines: string[] = [];
+  const write = (line: string): void => void lines.push(line);
+  const log = createLogger({ level: "debug", readable: false, colour: false, write });
+  const server = await openControl({ runtimeDirectory, group, dependencies, clock: systemClock, log });
+  return { lines, server };
+}
+
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+
+export interface Ran {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export function start(
+  args: readonly string[],
+  options: { wrapper?: readonly string[]; environment?: Record<string, string> } = {},
+): ChildProcess {
+  const [command = "", ...rest] = [...(options.wrapper ?? []), process.execPath, MAIN, ...args];
+  return spawn(command, rest, {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, NODE_OPTIONS: "", ...options.environment },
+  });
+}
+
+/** Runs the command line to its end. */
+export function tidesman(args: readonly string[], options: Parameters<typeof start>[1] = {}): Promise<Ran> {
+  const child = start(args, options);
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+  });
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  return new Promise((resolve) => child.on("close", (code) => resolve({ status: code, stdout, stderr })));
+}
+
+/** The longest line, in characters. */
+export function longest(text: string): number {
+  return Math.max(...text.split("\n").map((line) => line.length));
+}
