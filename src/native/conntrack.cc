@@ -80,24 +80,26 @@ void read_entry(const Message& message, const Address& address, bool source, std
   if (found) entries->push_back(std::move(entry));
 }
 
-// Entries with that original source (or destination). Kernels since 5.8 filter for us; older ones ignore CTA_FILTER
-// and send everything, so each entry is looked at in any case.
+// Entries with that original source (or destination). For IPv4, kernels since 5.8 filter for us and older ones ignore
+// CTA_FILTER and send everything, so each entry is looked at in any case. For IPv6 they are not asked to: the kernel's
+// comparison is the wrong way round (ctnetlink_filter_match_tuple takes ipv6_addr_cmp() for "equal"; seen on 6.18), so
+// that exactly the entries asked for are left out.
 int find(NetlinkSocket& socket, const Address& address, bool source, std::vector<Entry>* entries) {
-  const bool v6 = address.family == AF_INET6;
   const uint32_t flags = source ? kFilterSource : kFilterDestination;
   int error = EINTR;
   for (int attempt = 0; attempt < kMostDumps && error == EINTR; attempt++) {
     entries->clear();
     Request request = Request::netfilter(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET, NLM_F_DUMP, address.family);
-    const size_t tuple = request.begin(CTA_TUPLE_ORIG);
-    const size_t ip = request.begin(CTA_TUPLE_IP);
-    request.attribute(source ? (v6 ? CTA_IP_V6_SRC : CTA_IP_V4_SRC) : (v6 ? CTA_IP_V6_DST : CTA_IP_V4_DST),
-                      address.bytes, address.size);
-    request.end(ip);
-    request.end(tuple);
-    const size_t filter = request.begin(CTA_FILTER);
-    request.attribute(CTA_FILTER_ORIG_FLAGS, &flags, sizeof flags);
-    request.end(filter);
+    if (address.family == AF_INET) {
+      const size_t tuple = request.begin(CTA_TUPLE_ORIG);
+      const size_t ip = request.begin(CTA_TUPLE_IP);
+      request.attribute(source ? CTA_IP_V4_SRC : CTA_IP_V4_DST, address.bytes, address.size);
+      request.end(ip);
+      request.end(tuple);
+      const size_t filter = request.begin(CTA_FILTER);
+      request.attribute(CTA_FILTER_ORIG_FLAGS, &flags, sizeof flags);
+      request.end(filter);
+    }
     error = socket.exchange(request,
                             [&](const Message& message) { read_entry(message, address, source, entries); });
   }

@@ -26,7 +26,13 @@ import { systemClock } from "../clock.ts";
 import { TidesmanError } from "../errors.ts";
 import { FakeArena, FakeNetwork } from "./fake-arena.ts";
 import { FakeQueue } from "./fake-queue.ts";
-import { checkPacketQueueOptions, checkUdpArenaOptions, integer } from "./options.ts";
+import {
+  checkAddress,
+  checkMark,
+  checkPacketQueueOptions,
+  checkTimeout,
+  checkUdpArenaOptions,
+} from "./options.ts";
 import type { Link, Native, PacketQueue, PacketQueueOptions, UdpArena, UdpArenaOptions } from "./types.ts";
 
 export interface FakeIpsetOptions {
@@ -148,7 +154,7 @@ export class FakeNative implements Native {
 
   ipsetAdd(set: string, entry: string, timeout?: number): void {
     this.#record("ipsetAdd", set, entry, timeout);
-    if (timeout !== undefined) integer("timeout", timeout, 0, 2_147_483);
+    checkTimeout(timeout);
     const ipset = this.#ipset(set);
     if (timeout !== undefined && ipset.options.timeout === undefined) {
       throw ipsetError(set, entry, "IPSET_ERR_TIMEOUT", "the set was made without timeouts");
@@ -165,6 +171,7 @@ export class FakeNative implements Native {
   }
 
   conntrackDelete(address: string): number {
+    checkAddress(address);
     this.#record("conntrackDelete", address);
     const kept = this.flows.filter((flow) => flow.source !== address && flow.destination !== address);
     const deleted = this.flows.length - kept.length;
@@ -173,6 +180,8 @@ export class FakeNative implements Native {
   }
 
   conntrackMark(address: string, mark: number, mask: number): number {
+    checkAddress(address);
+    checkMark(mark, mask);
     this.#record("conntrackMark", address, mark, mask);
     const found = this.flows.filter((flow) => flow.source === address);
     for (const flow of found) flow.mark = ((flow.mark & ~mask) | (mark & mask)) >>> 0;
@@ -216,7 +225,7 @@ function canonical(set: string, entry: string, options: FakeIpsetOptions): strin
   if (prefix === null) throw ipsetError(set, entry, "EINVAL", "it is neither an address nor a prefix");
   const bits = options.family === 4 ? 32 : 128;
   if (prefix.bytes.length * 8 !== bits) {
-    throw ipsetError(set, entry, "IPSET_ERR_INVALID_FAMILY", `the set holds IPv${options.family}`);
+    throw ipsetError(set, entry, "IPSET_ERR_PROTOCOL", `the set holds IPv${options.family}`);
   }
   if (prefix.length === 0) throw ipsetError(set, entry, "IPSET_ERR_INVALID_CIDR", "a prefix of length 0");
   const address = formatAddress(prefix.bytes);

@@ -31,7 +31,7 @@ const struct {
   const char* meaning;
 } kErrors[] = {
     {ENOENT, "ENOENT", "there is no such set"},
-    {IPSET_ERR_PROTOCOL, "IPSET_ERR_PROTOCOL", "the kernel did not understand the request"},
+    {IPSET_ERR_PROTOCOL, "IPSET_ERR_PROTOCOL", "the set takes another kind of entry; is it of the other address family?"},
     {IPSET_ERR_BUSY, "IPSET_ERR_BUSY", "the set is busy"},
     {IPSET_ERR_EXIST, "IPSET_ERR_EXIST", "the entry is there already"},
     {IPSET_ERR_INVALID_CIDR, "IPSET_ERR_INVALID_CIDR", "the set does not take this prefix length"},

@@ -2,19 +2,17 @@
  * The typed face of the addon: checks what it is given, and turns errnos into errors that say what to do. Each thread
  * (main or worker) loads its own; nothing is shared between them, and a thread that ends gives everything back.
  */
-import { formatAddress, parseAddress, parsePrefix } from "../address.ts";
+import { formatAddress, parsePrefix } from "../address.ts";
 import { TidesmanError } from "../errors.ts";
 import { type Addon, loadAddon } from "./addon.ts";
 import { explainIpset, explainRequest } from "./diagnosis.ts";
-import { integer } from "./options.ts";
+import { checkAddress, checkMark, checkTimeout } from "./options.ts";
 import { KernelPacketQueue } from "./packet-queue.ts";
 import type { Link, Native, PacketQueue, PacketQueueOptions, UdpArena, UdpArenaOptions } from "./types.ts";
 import { KernelUdpArena } from "./udp-arena.ts";
 
 /** IPSET_MAXNAMELEN less the final NUL, linux/netfilter/ipset/ip_set.h. */
 const MAX_SET_NAME = 31;
-/** Longest timeout of an ipset entry in seconds: UINT_MAX / MSEC_PER_SEC halved, ip_set_timeout.h. */
-const MAX_TIMEOUT = 2_147_483;
 
 class KernelNative implements Native {
   readonly #addon: Addon;
@@ -49,7 +47,7 @@ class KernelNative implements Native {
   }
 
   ipsetAdd(set: string, entry: string, timeout?: number): void {
-    if (timeout !== undefined) integer("timeout", timeout, 0, MAX_TIMEOUT);
+    checkTimeout(timeout);
     this.#changeIpset(true, set, entry, timeout);
   }
 
@@ -68,8 +66,7 @@ class KernelNative implements Native {
 
   conntrackMark(address: string, mark: number, mask: number): number {
     checkAddress(address);
-    integer("mark", mark, 0, 0xffffffff);
-    integer("mask", mask, 0, 0xffffffff);
+    checkMark(mark, mask);
     try {
       return this.#addon.markConntrack(address, mark, mask);
     } catch (error) {
@@ -110,10 +107,6 @@ class KernelNative implements Native {
       throw explainIpset(error, set, entry);
     }
   }
-}
-
-function checkAddress(address: string): void {
-  if (parseAddress(address) === null) throw new RangeError(`\`${address}\` is not an address`);
 }
 
 /** The kernel through the addon. Throws TM_NATIVE_MISSING when it was not built; `places` overrides where it is sought. */

@@ -1,5 +1,6 @@
 /** Ranges of what callers pass, checked once for the addon and for the fake alike. A caller's mistake is a RangeError. */
 import { isIPv4, isIPv6 } from "node:net";
+import { parseAddress } from "../address.ts";
 import type { PacketQueueOptions, UdpArenaOptions, UdpSocketOptions } from "./types.ts";
 import { NF } from "./types.ts";
 
@@ -51,4 +52,20 @@ function checkFamily(name: string, address: string, family: 4 | 6): void {
   if (family !== 4 && family !== 6) throw new RangeError(`family must be 4 or 6, not \`${String(family)}\``);
   if (family === 4 ? isIPv4(address) : isIPv6(address)) return;
   throw new RangeError(`${name} must be an IPv${family} address, not \`${address}\``);
+}
+
+/** The longest timeout of an ipset entry, seconds: UINT_MAX milliseconds halved (ip_set_timeout.h). */
+const MAX_TIMEOUT = 2_147_483;
+
+export function checkTimeout(timeout: number | undefined): void {
+  if (timeout !== undefined) integer("timeout", timeout, 0, MAX_TIMEOUT);
+}
+
+export function checkAddress(address: string): void {
+  if (parseAddress(address) === null) throw new RangeError(`\`${address}\` is not an address`);
+}
+
+export function checkMark(mark: number, mask: number): void {
+  integer("mark", mark, 0, 0xffffffff);
+  integer("mask", mask, 0, 0xffffffff);
 }

@@ -1,0 +1,38 @@
+/** Network namespaces of a test's own, named by prefix and process id, gone when the test ends. */
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import type { Test } from "tap";
+
+/** Runs a command; its standard output. What it says on standard error comes with the error. */
+export function run(command: string, ...parameters: readonly string[]): string {
+  return execFileSync(command, parameters, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
+
+/** One line of words. */
+export function sh(line: string): string {
+  const [command = "", ...parameters] = line.split(" ");
+  return run(command, ...parameters);
+}
+
+/** Makes `tm-native-PID-LABEL`, with its loopback up; returns its name. Removed at the end of `t`. */
+export function makeNamespace(t: Pick<Test, "teardown">, label: string): string {
+  const name = `tm-native-${process.pid}-${label}`;
+  sh(`ip netns add ${name}`);
+  t.teardown(() => {
+    sh(`ip netns del ${name}`);
+  });
+  sh(`ip -n ${name} link set lo up`);
+  return name;
+}
+
+/** Why the kernel part of these tests cannot run here, or false when it can. */
+export function unable(): string | false {
+  if (process.getuid?.() !== 0) return "needs root";
+  for (const tool of ["ip", "iptables", "ip6tables", "ipset", "conntrack", "nsenter", "setpriv"]) {
+    const found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].some((directory) =>
+      existsSync(`${directory}/${tool}`),
+    );
+    if (!found) return `needs ${tool}`;
+  }
+  return false;
+}
