@@ -1,0 +1,99 @@
+/**
+ * A closed-loop DNS load generator on the project's own batched sockets, since dnsperf stops far below what the faster
+ * servers do. Arguments: PORT SECONDS WINDOW NAMES. Prints one JSON object: answers per second and their latency in µs.
+ */
+import { loadNative } from "../../src/native/native.ts";
+import { SLOT } from "../../src/native/types.ts";
+import { queryFor } from "./names.ts";
+
+const [port = 5310, seconds = 3, window = 128, names = 1000] = process.argv.slice(2).map(Number);
+const BATCH = 64;
+const SLOT_SIZE = 1024;
+const LOST_AFTER = 800;
+const queries = Array.from({ length: names }, (_, index) => queryFor(index));
+const native = loadNative();
+const sentAt = new Float64Array(65536);
+const latencies = new Float64Array(1 << 22);
+let measured = 0;
+let answered = 0;
+let id = 0;
+let next = 0;
+let measuring = false;
+
+const arena = native.openUdpArena(
+  { slots: BATCH + window, slotSize: SLOT_SIZE, maxSends: window + BATCH, rounds: 4 },
+  (socket, count) => {
+    const now = performance.now();
+    for (let slot = 0; slot < count; slot++) {
+      const at = slot * SLOT_SIZE;
+      const reply = (arena.memory[at]! << 8) | arena.memory[at + 1]!;
+      const sent = sentAt[reply]!;
+      if (sent === 0) continue;
+      sentAt[reply] = 0;
+      answered++;
+      if (measuring && measured < latencies.length) latencies[measured++] = now - sent;
+      ask(BATCH + slot, socket, now);
+    }
+  },
+);
+
+function ask(slot: number, socket: number, now: number): void {
+  const query = queries[next]!;
+  next = next + 1 === names ? 0 : next + 1;
+  const at = slot * SLOT_SIZE;
+  while (sentAt[id] !== 0) id = (id + 1) & 0xffff;
+  arena.memory.set(query, at);
+  arena.memory[at] = id >>> 8;
+  arena.memory[at + 1] = id & 255;
+  sentAt[id] = now;
+  id = (id + 1) & 0xffff;
+  arena.meta[slot * SLOT.STRIDE + SLOT.LENGTH] = query.length;
+  arena.list(slot, socket);
+}
+
+const socket = arena.open({
+  family: 4,
+  address: "127.0.0.1",
+  port: 0,
+  peer: { address: "127.0.0.1", port },
+  firstSlot: 0,
+  batch: BATCH,
+  buffer: 4 << 20,
+});
+
+function fill(count: number): void {
+  const now = performance.now();
+  for (let index = 0; index < count; index++) ask(BATCH + index, socket.index, now);
+  arena.flush();
+}
+
+const lost = setInterval(() => {
+  const now = performance.now();
+  let count = 0;
+  for (let one = 0; one < sentAt.length; one++) {
+    if (sentAt[one] === 0 || now - sentAt[one]! < LOST_AFTER) continue;
+    sentAt[one] = 0;
+    count++;
+  }
+  fill(Math.min(count, window));
+}, 200);
+
+// Warm: every name once, so that what is measured is answered from the cache.
+fill(Math.min(window, names));
+const warm = setInterval(() => {
+  if (answered < names * 2) return;
+  clearInterval(warm);
+  measuring = true;
+  const before = answered;
+  const began = performance.now();
+  setTimeout(() => {
+    const elapsed = (performance.now() - began) / 1000;
+    const rate = (answered - before) / elapsed;
+    const sorted = latencies.subarray(0, measured).sort();
+    const microseconds = (share: number): number =>
+      Math.round((sorted[Math.floor(measured * share)] ?? 0) * 1000);
+    process.stdout.write(`${JSON.stringify({ rate, p50: microseconds(0.5), p99: microseconds(0.99) })}\n`);
+    clearInterval(lost);
+    arena.close();
+  }, seconds * 1000);
+}, 10);

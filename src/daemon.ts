@@ -1,0 +1,517 @@
+/**
+ * The only wiring. Starting and stopping have an order, and each step its reason:
+ *
+ *  1. the files, so that what is wrong with them is said before anything is touched;
+ *  2. the control socket, so that two daemons never share a firewall;
+ *  3. audits and models: what decisions lead to, and what they rest on;
+ *  4. the data thread: queue and sockets are open before any rule sends traffic there;
+ *  5. the rule set, then the heartbeat that lets traffic through it;
+ *  6. the registry, which tells who the containers are;
+ *  7. readiness.
+ *
+ * Stopping is the reverse: rules go (in open mode) before the queue closes, and what was found is stored before the log
+ * closes.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { LRUCache } from "lru-cache";
+import type { AuditContainer } from "./audit/record.ts";
+import { AuditLog } from "./audit/store.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import type { Config, Places } from "./config.ts";
+import { Blocker } from "./container/block.ts";
+import { DockerClient } from "./container/docker.ts";
+import { addressesOf } from "./container/entry.ts";
+import { Registry } from "./container/registry.ts";
+import type { Container, RegistryChange } from "./container/types.ts";
+import { type ControlServer, openControl } from "./control/server.ts";
+import { DataThread } from "./data-thread-handle.ts";
+import { upstreamsOf } from "./dns/resolvconf.ts";
+import type { UpstreamAddress } from "./dns/upstream.ts";
+import { EXIT, systemCode, TidesmanError } from "./errors.ts";
+import { type Log, partLog, systemLogger } from "./log.ts";
+import type { ModelSnapshot } from "./model/model.ts";
+import { ModelStore } from "./model/store.ts";
+import { loadNative } from "./native/native.ts";
+import type { Native } from "./native/types.ts";
+import { InternalPrefixes } from "./packet/internet.ts";
+import { Ruleset } from "./packet/ruleset.ts";
+import { normalizeImage } from "./policy/rules.ts";
+import type { Finding } from "./policy/types.ts";
+import { controlDependencies } from "./reports.ts";
+import { Revisions } from "./revisions.ts";
+import { run } from "./run.ts";
+import { readConfig, readText } from "./settings.ts";
+import { surroundingsOf } from "./surroundings.ts";
+import { type Notifier, systemdNotifier, takeListenSockets } from "./systemd.ts";
+import type { Snapshot, Surroundings } from "./thread.ts";
+
+/** How often the kernel's counters are read for what the rate guard dropped; milliseconds. */
+const FLOOD_INTERVAL = 5_000;
+/** How often the time of running containers is added to their models; milliseconds. */
+const MODEL_INTERVAL = 1_000;
+/** How often the data thread is asked whether it lives; three silences and the watchdog is not fed; milliseconds. */
+const HEALTH_INTERVAL = 2_000;
+/** Containers that ended, remembered for findings that come after their end. */
+const MAX_ENDED = 1_000;
+
+/** Runs until SIGTERM or SIGINT. Returns the exit status; throws the TidesmanError that kept it from starting. */
+export async function runDaemon(places: Places): Promise<number> {
+  const config = readConfig(places);
+  const log = systemLogger(config.log.level);
+  const daemon = new Daemon(places, config, log, systemClock);
+  const ended = new Promise<number>((resolve) => {
+    daemon.onFatal = (error) => {
+      log.fatal({ error }, "the daemon cannot go on");
+      resolve(EXIT.found);
+    };
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve(EXIT.ok));
+  });
+  process.on("SIGHUP", () => void daemon.reloadOnSignal());
+  // Keeps the process alive by itself: all timers of ours let it end.
+  const alive = setInterval(() => undefined, 3_600_000);
+  try {
+    await Promise.race([daemon.start(), ended]);
+    return await ended;
+  } finally {
+    await daemon.stop();
+    clearInterval(alive);
+  }
+}
+
+export class Daemon {
+  readonly places: Places;
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly startedAt: number;
+  /** Called once when the daemon can no longer do its work. */
+  onFatal: (error: Error) => void = () => undefined;
+  readonly #log: Log;
+  readonly #native: Native;
+  readonly #notifier: Notifier;
+  readonly #ended = new LRUCache<string, Container>({ max: MAX_ENDED });
+  readonly #warnings = new Set<string>();
+  /** Undone in reverse order when the daemon stops. */
+  readonly #closers: (() => Promise<void> | void)[] = [];
+  #parts: Parts | undefined;
+  #control: ControlServer | undefined;
+  #upstreams: readonly UpstreamAddress[] = [];
+  /** Whether each model was learning when it was last told. */
+  readonly #learning = new Map<string, boolean>();
+  #bridges = "";
+  #healthyAt: number;
+  #rateGuardDrops = 0;
+
+  /** Throws TM_NATIVE_MISSING when the addon was not built. */
+  constructor(places: Places, config: Config, log: Log, clock: Clock) {
+    this.places = places;
+    this.config = config;
+    this.clock = clock;
+    this.startedAt = clock.now();
+    this.#log = log;
+    this.#healthyAt = clock.monotonic();
+    this.#native = loadNative();
+    this.#notifier = systemdNotifier({ environment: process.env, clock, onError: (text) => log.warn(text) });
+  }
+
+  /** Throws TM_UNREACHABLE while the daemon is still starting. */
+  get parts(): Parts {
+    if (this.#parts === undefined) {
+      throw new TidesmanError("TM_UNREACHABLE", "the daemon is still starting; try again in a moment");
+    }
+    return this.#parts;
+  }
+
+  /** What an operator should put right. */
+  get warnings(): readonly string[] {
+    return [...this.#warnings];
+  }
+
+  /** New connections that the kernel's rate guard dropped since the start. */
+  get rateGuardDrops(): number {
+    return this.#rateGuardDrops;
+  }
+
+  /** Where lookups are forwarded to, `ADDRESS:PORT`. */
+  get upstreams(): readonly string[] {
+    return this.#upstreams.map(({ address, port }) =>
+      address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`,
+    );
+  }
+
+  /** What does not count as Internet now. */
+  internal(): InternalPrefixes {
+    return new InternalPrefixes([...this.#surroundings().internal, ...this.config.network.internal]);
+  }
+
+  #surroundings(): Surroundings {
+    const networks = this.#parts?.registry.networks() ?? [];
+    return surroundingsOf(this.#native.links(), networks, this.config.network.interfaces);
+  }
+
+  async start(): Promise<void> {
+    const { config, clock, places } = this;
+    this.#upstreams = upstreamsOf(config.dns, (path) => readText(path, "TM_CONFIG") ?? "");
+    const revisions = await Revisions.first({
+      places,
+      host: config.host,
+      clock,
+      install: (snapshot) => this.#install(snapshot),
+    });
+    for (const { file, line, message } of revisions.read.notices)
+      this.#log.warn(`${file}:${line}: ${message}`);
+    makeDirectory(places.stateDirectory, 0o700);
+    makeDirectory(places.runtimeDirectory, 0o755);
+
+    this.#control = await openControl({
+      runtimeDirectory: places.runtimeDirectory,
+      group: config.control.group,
+      dependencies: controlDependencies(this),
+      clock,
+      log: partLog(this.#log, "control"),
+    });
+    this.#closers.push(() => this.#control?.close());
+
+    const audits = await AuditLog.open({
+      file: join(places.stateDirectory, "audits.db"),
+      host: config.host,
+      ...config.audits,
+      clock,
+      onNotice: (message) => this.#log.warn({ part: "audits" }, message),
+    });
+    this.#closers.push(() => audits.close());
+    const models = new ModelStore({
+      file: join(places.stateDirectory, "models.db"),
+      clock,
+      learningTime: config.models.learningTime,
+      onChange: (snapshot) => this.#modelChanged(snapshot),
+      onNotice: (message) => this.#log.warn({ part: "models" }, message),
+    });
+    this.#closers.push(() => models.close());
+
+    for (const { key, learning } of models.snapshot()) this.#learning.set(key, learning);
+    const data = await DataThread.start(
+      {
+        config,
+        upstreams: this.#upstreams,
+        snapshot: revisions.snapshot,
+        models: models.snapshot(),
+        surroundings: this.#surroundings(),
+        sockets: takeListenSockets(process.env, (message) => this.#log.warn(message)),
+      },
+      {
+        events: (findings, observations) => {
+          for (const finding of findings) this.#audit(finding);
+          if (observations.length > 0) models.observe(observations);
+        },
+        block: (container, finding) => void this.#block(container, finding),
+        unknown: (vethIndex, source) => this.#parts?.registry.hint(vethIndex, source),
+        died: (error) => this.onFatal(error),
+      },
+      clock,
+    );
+    this.#closers.push(() => data.stop());
+
+    const ruleset = new Ruleset({
+      config: config.network,
+      dns: { port: config.dns.port, redirect: config.dns.redirect, rate: config.dns.rate },
+      failMode: config.failMode,
+      run,
+      clock,
+      native: this.#native,
+      warn: (message) => this.#warn(message),
+    });
+    this.#closers.push(() => ruleset.remove());
+    await ruleset.install([]);
+    data.send({ kind: "armed" });
+
+    const log = partLog(this.#log, "containers");
+    const docker = new DockerClient({ socket: config.docker.socket });
+    const blocker = await Blocker.open({
+      docker,
+      native: this.#native,
+      clock,
+      action: config.block.action,
+      file: join(places.stateDirectory, "blocked.json"),
+      cut: (id, on, addresses) => {
+        data.send({ kind: "cut", container: id, cut: on });
+        this.#inBackground(on ? ruleset.cut(addresses) : ruleset.uncut(addresses));
+      },
+      onChange: (id) => this.#parts?.registry.touch(id),
+      log,
+    });
+    this.#closers.push(() => blocker.stop());
+    const registry = new Registry({
+      docker,
+      native: this.#native,
+      clock,
+      normalizeImage,
+      onChange: (change) => this.#containersChanged(change),
+      onState: ({ connected, error }) => {
+        if (connected) log.info(`following the container engine at ${config.docker.socket}`);
+        else if (error !== null) log.warn(`${error}; waiting for it`);
+      },
+      isBlocked: (id) => blocker.isBlocked(id),
+      log,
+    });
+    this.#closers.push(() => registry.stop());
+    this.#parts = { audits, models, revisions, data, ruleset, docker, blocker, registry };
+    registry.start();
+    this.#watchOver();
+    this.#greet();
+    await this.#notifier.ready(this.#summary());
+  }
+
+  /** Undoes what was done, the last first. A step that fails does not keep the others from being undone. */
+  async stop(): Promise<void> {
+    void this.#notifier.stopping();
+    for (const close of this.#closers.splice(0).reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        this.#log.error({ error }, "could not stop cleanly");
+      }
+    }
+  }
+
+  #watchOver(): void {
+    const { data, ruleset, registry, models } = this.parts;
+    const watch = ruleset.watch((detail) => this.#tampered(detail));
+    const watchdog = this.#notifier.watch(
+      () => this.clock.monotonic() - this.#healthyAt < 3 * HEALTH_INTERVAL,
+    );
+    this.#closers.push(
+      () => watch.close(),
+      () => watchdog.cancel(),
+      this.#native.watchLinks(() => this.#surroundingsChanged()),
+      this.#every(FLOOD_INTERVAL, () => this.#auditFloods()),
+      this.#every(MODEL_INTERVAL, async () => models.running(running(registry))),
+      this.#every(HEALTH_INTERVAL, async () => {
+        if ((await data.stats()) !== null) this.#healthyAt = this.clock.monotonic();
+      }),
+    );
+  }
+
+  #every(ms: number, task: () => Promise<void>): () => void {
+    const timer = this.clock.every(ms, () => this.#inBackground(task()));
+    return () => timer.cancel();
+  }
+
+  /** For what nobody waits for: a failure is logged, and ends nothing. */
+  #inBackground(work: Promise<unknown>): void {
+    work.catch((error: unknown) => this.#log.error({ error }, error instanceof Error ? error.message : ""));
+  }
+
+  #warn(message: string): void {
+    this.#warnings.add(message);
+    this.#log.warn(message);
+  }
+
+  // ---------------------------------------------------------------------------------------------- what happens
+
+  #audit(finding: Finding): void {
+    this.#parts?.audits.add(finding, this.#facts(finding.container));
+  }
+
+  /** Facts for a record, also of a container that has ended since. */
+  #facts(id: string | null): AuditContainer | null {
+    if (id === null) return null;
+    const container = this.#parts?.registry.find(id) ?? this.#ended.get(id);
+    if (container === undefined) {
+      return { id, name: "", image: "", imageDigest: "", namespace: null, labels: {} };
+    }
+    const { name, image, imageDigest, namespace, labels } = container;
+    return { id, name, image, imageDigest, namespace, labels };
+  }
+
+  /** The data thread has cut the container off; here it is stopped. */
+  async #block(id: string, finding: Finding): Promise<void> {
+    const { registry, blocker } = this.parts;
+    const container = registry.find(id);
+    if (container === undefined) return;
+    this.#log.warn({ container: container.name, rule: finding.rule }, `blocking: ${finding.message}`);
+    await blocker.block(container, finding.message);
+  }
+
+  #tampered(detail: string): void {
+    this.#log.warn({ part: "rules" }, detail);
+    this.#audit(
+      this.#guardFinding({
+        attackType: "rulesetChanged",
+        effect: "alert",
+        message: `firewall rules were changed by somebody else and installed again: ${detail}`,
+        reasons: [{ kind: "detection", message: detail }],
+      }),
+    );
+  }
+
+  /** What the kernel's rate guard dropped becomes an audit of the container that sent it. */
+  async #auditFloods(): Promise<void> {
+    const { ruleset, registry, revisions } = this.parts;
+    for (const { address, packets } of await ruleset.readFloods()) {
+      this.#rateGuardDrops += packets;
+      const container =
+        address === null ? undefined : running(registry).find((one) => addressesOf(one).includes(address));
+      const source = address ?? "sources that belong to no known container";
+      this.#audit(
+        this.#guardFinding({
+          attackType: "connectionFlood",
+          effect: "prevent",
+          container: container?.id ?? null,
+          rule: container === undefined ? null : revisions.policy.profileFor(container, null).rule,
+          message: `${packets} new connections or lookups from ${source} were dropped by the rate guard`,
+          reasons: [
+            {
+              kind: "detection",
+              subject: source,
+              message: "more new connections than the rate guard allows",
+            },
+          ],
+          count: packets,
+        }),
+      );
+    }
+  }
+
+  /** A finding of the guard itself, about no single connection. */
+  #guardFinding(
+    finding: Pick<Finding, "attackType" | "effect" | "message" | "reasons"> & Partial<Finding>,
+  ): Finding {
+    return {
+      time: this.clock.now(),
+      type: "connection",
+      container: null,
+      rule: null,
+      dns: null,
+      connection: null,
+      revision: this.parts.revisions.revision,
+      count: 1,
+      ...finding,
+    };
+  }
+
+  #containersChanged(change: RegistryChange): void {
+    const { registry, data, blocker, ruleset, models } = this.parts;
+    for (const id of change.remove) {
+      const container = registry.find(id);
+      if (container !== undefined) this.#ended.set(id, container);
+    }
+    // At once, before the runtime gives the address to somebody else: the next owner inherits no connection.
+    for (const address of change.gone) this.#native.conntrackDelete(address);
+    data.send({ kind: "containers", upsert: change.upsert, remove: change.remove });
+    for (const { id } of change.upsert) {
+      if (blocker.isBlocked(id)) data.send({ kind: "cut", container: id, cut: true });
+    }
+    blocker.observe(change);
+    this.#inBackground(
+      ruleset.uncut(change.gone).then(() => ruleset.setKnown(running(registry).flatMap(addressesOf))),
+    );
+    if (change.networks !== undefined) this.#surroundingsChanged();
+    models.running(running(registry));
+  }
+
+  /** New entries need no new revision; a model that begins or ends to learn does: what was decided before is stale. */
+  #modelChanged(snapshot: ModelSnapshot): void {
+    if (this.#parts === undefined) return;
+    const { data, revisions } = this.#parts;
+    data.send({ kind: "models", models: [snapshot] });
+    const before = this.#learning.get(snapshot.key);
+    this.#learning.set(snapshot.key, snapshot.learning);
+    if (before !== undefined && before !== snapshot.learning) this.#inBackground(revisions.renew());
+  }
+
+  /** Bridges came, went, or got other addresses. */
+  #surroundingsChanged(): void {
+    const { registry, data, ruleset } = this.parts;
+    const networks = registry.networks();
+    data.send({ kind: "surroundings", surroundings: this.#surroundings() });
+    const bridges = [...new Set(networks.map((network) => network.bridge))].sort();
+    if (bridges.join(" ") === this.#bridges) return;
+    this.#bridges = bridges.join(" ");
+    this.#inBackground(ruleset.install(bridges));
+  }
+
+  // ---------------------------------------------------------------------------------------------- reloading
+
+  async reloadOnSignal(): Promise<void> {
+    await this.#notifier.reloading();
+    try {
+      await this.parts.revisions.updateFeeds();
+      await this.parts.revisions.reload();
+    } catch (error) {
+      this.#log.error(`the running policy stays: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    await this.#notifier.ready(this.#summary());
+  }
+
+  /**
+   * Puts a snapshot in force on the data thread. When it decides there, flows that were judged before lose their mark, so
+   * that their next packet is judged again: a change of verdict also ends what is under way.
+   */
+  async #install(snapshot: Snapshot): Promise<void> {
+    const { data, registry, ruleset } = this.parts;
+    const installed = data.installed(snapshot.revision);
+    data.send({ kind: "snapshot", snapshot });
+    await installed;
+    for (const address of running(registry).flatMap(addressesOf)) ruleset.requeue(address);
+    const rules = snapshot.policy.rules.length;
+    this.#log.info(
+      { part: "policy", revision: snapshot.revision },
+      `${rules} ${rules === 1 ? "rule" : "rules"} in force`,
+    );
+  }
+
+  #summary(): string {
+    const { registry, revisions } = this.parts;
+    return `${running(registry).length} containers, revision ${revisions.revision}, fail mode ${this.config.failMode}`;
+  }
+
+  /** What an operator wants to know first: what it listens on, what it protects, where its state is. */
+  #greet(): void {
+    const { dns, network, failMode, docker } = this.config;
+    const { revisions } = this.parts;
+    const source = revisions.read.text === null ? "built-in rules" : this.places.policyFile;
+    this.#log.info(
+      `lookups: port ${dns.port}, UDP and TCP, on container bridges${dns.redirect ? "; port 53 is redirected to it" : ""}`,
+    );
+    this.#log.info(
+      `connections: queue ${network.queue}, fail mode ${failMode}, on ${network.interfaces.join(", ")} and the runtime's bridges`,
+    );
+    this.#log.info(`containers: of the engine at ${docker.socket}`);
+    this.#log.info(
+      `policy: revision ${revisions.revision}, ${revisions.snapshot.policy.rules.length} rules from ${source}`,
+    );
+    this.#log.info(`control socket: ${this.#control?.path ?? ""}; state: ${this.places.stateDirectory}`);
+  }
+}
+
+/** What the daemon is made of, once it has started. */
+export interface Parts {
+  readonly audits: AuditLog;
+  readonly models: ModelStore;
+  readonly revisions: Revisions;
+  readonly data: DataThread;
+  readonly ruleset: Ruleset;
+  readonly docker: DockerClient;
+  readonly blocker: Blocker;
+  readonly registry: Registry;
+}
+
+function running(registry: Registry): readonly Container[] {
+  return registry.list().filter(({ state, networks }) => state !== "exited" && networks.length > 0);
+}
+
+function makeDirectory(path: string, mode: number): void {
+  try {
+    mkdirSync(path, { recursive: true, mode });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
+      throw new TidesmanError(
+        "TM_NOT_PERMITTED",
+        `the folder \`${path}\` may not be made by this user; run as root`,
+      );
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,315 @@
+/**
+ * The data thread: DNS sockets, packet queue, policy, provenance and answer cache, wired together in a worker of their
+ * own, so that a busy main thread never delays a lookup or a packet. It touches no disk, no database and no runtime API.
+ * Snapshots come down, findings and observations go up (see thread.ts).
+ */
+import { parentPort, workerData } from "node:worker_threads";
+import { formatAddress, parseAddress } from "./address.ts";
+import { systemClock } from "./clock.ts";
+import { ContainerTable, type Resident } from "./container/table.ts";
+import type { Container } from "./container/types.ts";
+import { type DnsServer, startDns } from "./dns/server.ts";
+import { TidesmanError } from "./errors.ts";
+import { openFeeds } from "./feed/index.ts";
+import { type ModelSnapshot, modelKey } from "./model/model.ts";
+import { type MutableModelView, openModel } from "./model/view.ts";
+import { loadNative } from "./native/native.ts";
+import { InternalPrefixes } from "./packet/internet.ts";
+import { type PacketHandler, startPackets } from "./packet/queue.ts";
+import { ALIVE_ENTRIES, ALIVE_TIMEOUT, SETS } from "./packet/sets.ts";
+import { compilePolicy } from "./policy/policy.ts";
+import type { Finding, Observation, Policy } from "./policy/types.ts";
+import type {
+  Answer,
+  DataThreadStart,
+  FromDataThread,
+  Question,
+  Snapshot,
+  Surroundings,
+  ToDataThread,
+} from "./thread.ts";
+
+if (parentPort === null) throw new TidesmanError("TM_INTERNAL", "the data thread runs as a worker only");
+const port = parentPort;
+
+/** Findings and observations wait at most this long before they go up; milliseconds. */
+const BATCH_DELAY = 5;
+const BATCH_SIZE = 512;
+const HEARTBEAT = 1000;
+
+const native = loadNative();
+const start = workerData as DataThreadStart;
+const { config } = start;
+const table = new ContainerTable();
+const models = new Map<string, MutableModelView>();
+
+let policy: Policy;
+let surroundings: Surroundings;
+let served = new Set<number>();
+let internal: InternalPrefixes;
+let dns: DnsServer | undefined;
+let packets: PacketHandler | undefined;
+
+function send(message: FromDataThread): void {
+  port.postMessage(message);
+}
+
+// ------------------------------------------------------------------------------------------------ what goes up
+
+let findings: Finding[] = [];
+let observations: Observation[] = [];
+let outstanding = 0;
+let timer: { cancel(): void } | undefined;
+const dropped = { findings: 0, observations: 0 };
+
+function flush(): void {
+  timer?.cancel();
+  timer = undefined;
+  if (findings.length + observations.length === 0) return;
+  outstanding += findings.length + observations.length;
+  send({ kind: "events", findings, observations });
+  findings = [];
+  observations = [];
+}
+
+function waiting(): void {
+  if (findings.length + observations.length >= BATCH_SIZE) flush();
+  else timer ??= systemClock.after(BATCH_DELAY, flush);
+}
+
+function room(): boolean {
+  return outstanding + findings.length + observations.length < config.audits.queue;
+}
+
+/**
+ * A finding goes up. `block` also cuts the container off here and now, in the kernel: every address of it enters the
+ * set that the rules drop, microseconds after the packet or lookup that caused it was dropped.
+ */
+function report(finding: Finding, resident: Resident): void {
+  if (finding.effect === "block" && !resident.cut) {
+    cut(resident, true);
+    send({ kind: "block", container: resident.container.id, finding });
+  }
+  if (room()) {
+    findings.push(finding);
+    waiting();
+  } else {
+    dropped.findings += finding.count;
+  }
+}
+
+function observe(observation: Observation): void {
+  if (room()) {
+    observations.push(observation);
+    waiting();
+  } else {
+    dropped.observations++;
+  }
+}
+
+function unknown(vethIndex: number, source: string): void {
+  send({ kind: "unknown", vethIndex, source });
+}
+
+// ------------------------------------------------------------------------------------------------ what comes down
+
+/** Addresses of each cut container that stand in the kernel's sets. */
+const cutAddresses = new Map<string, Set<string>>();
+
+/** Cuts a container off or lets it go. Addresses it has lost leave the sets, so that their next owner is not cut. */
+function cut(resident: Resident, on: boolean): void {
+  resident.cut = on;
+  const wanted = new Set(on ? resident.container.networks.flatMap((network) => network.addresses) : []);
+  release(resident.container.id, wanted);
+  for (const address of wanted) native.ipsetAdd(address.includes(":") ? SETS.cut6 : SETS.cut4, address);
+  if (on) cutAddresses.set(resident.container.id, wanted);
+}
+
+function release(id: string, keep: ReadonlySet<string>): void {
+  for (const address of cutAddresses.get(id) ?? []) {
+    if (!keep.has(address)) native.ipsetDelete(address.includes(":") ? SETS.cut6 : SETS.cut4, address);
+  }
+  cutAddresses.delete(id);
+}
+
+function modelOf(container: Container): MutableModelView | null {
+  const key = modelKey(container);
+  return key === null ? null : (models.get(key) ?? null);
+}
+
+function install(snapshot: Snapshot): void {
+  policy = compilePolicy(snapshot.policy, openFeeds(snapshot.feeds), {
+    revision: snapshot.revision,
+    host: config.host,
+  });
+  table.assign(policy, modelOf);
+  send({ kind: "installed", revision: snapshot.revision });
+}
+
+function updateModels(snapshots: readonly ModelSnapshot[]): void {
+  for (const snapshot of snapshots) {
+    const known = models.get(snapshot.key);
+    if (known === undefined) models.set(snapshot.key, openModel(snapshot));
+    else known.replace(snapshot);
+  }
+  table.assign(policy, modelOf);
+}
+
+function updateContainers(upsert: readonly Container[], remove: readonly string[]): void {
+  for (const id of remove) {
+    const resident = table.remove(id);
+    if (resident !== undefined) dns?.forget(resident);
+    release(id, new Set());
+  }
+  for (const container of upsert) {
+    const before = table.byId(container.id);
+    const resident = table.upsert(container);
+    if (before !== undefined && before !== resident) dns?.forget(before);
+    resident.profile = policy.profileFor(container, modelOf(container));
+    if (resident.cut) cut(resident, true);
+  }
+  packets?.containersChanged();
+  dns?.containersChanged();
+}
+
+function updateSurroundings(next: Surroundings): void {
+  surroundings = next;
+  served = new Set(next.interfaces.map((guarded) => guarded.index));
+  internal = new InternalPrefixes([...next.internal, ...config.network.internal]);
+}
+
+/** Index of the guarded interface that owns a local address (a TCP connection tells no other); 0 when none does. */
+function bridgeAddress(address: Uint8Array): number {
+  const text = formatAddress(address);
+  return surroundings.interfaces.find((guarded) => guarded.addresses.includes(text))?.index ?? 0;
+}
+
+function answer(question: Question): Answer {
+  if (question.kind === "names") {
+    const resident = table.byId(question.container);
+    const bytes = parseAddress(question.address);
+    const names =
+      resident === undefined || bytes === null || dns === undefined
+        ? []
+        : dns.names(resident, bytes, 0, bytes.length);
+    return { kind: "names", names };
+  }
+  if (dns === undefined || packets === undefined) {
+    throw new TidesmanError("TM_INTERNAL", "the data thread has not started yet");
+  }
+  return {
+    kind: "stats",
+    stats: {
+      revision: policy.revision,
+      containers: table.size,
+      dns: dns.stats(),
+      packets: packets.stats(),
+      dropped,
+    },
+  };
+}
+
+// ------------------------------------------------------------------------------------------------ the dead man's switch
+
+/**
+ * In open mode the rules send traffic to us only while these entries live; each beat renews them. A thread that hangs,
+ * a process that is stopped or killed, stops beating, and the kernel lets traffic pass by itself.
+ */
+function beat(): void {
+  for (const entry of ALIVE_ENTRIES) {
+    native.ipsetAdd(entry.includes(":") ? SETS.alive6 : SETS.alive4, entry, ALIVE_TIMEOUT);
+  }
+}
+
+let beating: { cancel(): void } | undefined;
+
+async function stop(): Promise<void> {
+  beating?.cancel();
+  packets?.close();
+  await dns?.close();
+  flush();
+  send({ kind: "stopped" });
+  port.close();
+}
+
+function receive(message: ToDataThread): void {
+  switch (message.kind) {
+    case "snapshot":
+      install(message.snapshot);
+      break;
+    case "models":
+      updateModels(message.models);
+      break;
+    case "surroundings":
+      updateSurroundings(message.surroundings);
+      break;
+    case "containers":
+      updateContainers(message.upsert, message.remove);
+      break;
+    case "cut": {
+      const resident = table.byId(message.container);
+      if (resident !== undefined) cut(resident, message.cut);
+      break;
+    }
+    case "armed":
+      beat();
+      beating ??= systemClock.every(HEARTBEAT, beat);
+      break;
+    case "taken":
+      outstanding -= message.events;
+      break;
+    case "ask":
+      send({ kind: "answer", id: message.id, answer: answer(message.question) });
+      break;
+    case "stop":
+      void stop();
+      break;
+  }
+}
+
+async function main(): Promise<void> {
+  updateSurroundings(start.surroundings);
+  install(start.snapshot);
+  updateModels(start.models);
+  packets = startPackets({
+    native,
+    clock: systemClock,
+    config: config.network,
+    failMode: config.failMode,
+    lookupsRedirected: config.dns.redirect,
+    table,
+    policy: () => policy,
+    internal: () => internal,
+    names: (resident, bytes, offset, length) => dns?.names(resident, bytes, offset, length) ?? [],
+    report,
+    observe,
+    unknown,
+  });
+  dns = await startDns({
+    native,
+    clock: systemClock,
+    config: config.dns,
+    upstreams: start.upstreams,
+    sockets: start.sockets,
+    table,
+    policy: () => policy,
+    serves: (index) => served.has(index),
+    bridgeAddress,
+    report,
+    observe,
+    unknown: (source) => unknown(0, source),
+  });
+  port.on("message", receive);
+  send({ kind: "ready" });
+}
+
+main().catch((error: unknown) => {
+  const known = error instanceof TidesmanError;
+  send({
+    kind: "failed",
+    code: known ? error.code : "TM_INTERNAL",
+    message: error instanceof Error ? error.message : String(error),
+  });
+  packets?.close();
+  port.close();
+});

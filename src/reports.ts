@@ -1,0 +1,295 @@
+/** What the control API tells, put together from the parts: plain mapping, no logic of its own. */
+import { readFileSync } from "node:fs";
+import { stringify } from "yaml";
+import type { AuditContainer } from "./audit/record.ts";
+import type { Container } from "./container/types.ts";
+import type * as control from "./control/types.ts";
+import type {
+  ContainerReport,
+  ControlDependencies,
+  FeedReport,
+  ModelReport,
+  StatusReport,
+} from "./control/types.ts";
+import { version } from "./control/version.ts";
+import type { Daemon, Parts } from "./daemon.ts";
+import { TidesmanError } from "./errors.ts";
+import type { CompiledFeeds } from "./feed/types.ts";
+import type { Sightings } from "./model/model.ts";
+import type { ModelDetail, ModelSummary } from "./model/store.ts";
+import { openModel } from "./model/view.ts";
+import { protocolName } from "./packet/finding.ts";
+import { inspectKernel } from "./packet/kernel.ts";
+import type { Profile } from "./policy/types.ts";
+import { why } from "./why.ts";
+
+/** Hands the daemon to the control API. Everything throws TM_UNREACHABLE until the daemon has started. */
+export function controlDependencies(daemon: Daemon): ControlDependencies {
+  return {
+    status: () => status(daemon),
+    containers: async () =>
+      daemon.parts.registry.list().map((container) => containerReport(daemon.parts, container)),
+    models: async () => daemon.parts.models.list().map(modelReport),
+    async model(key) {
+      const model = daemon.parts.models.show(key);
+      return model === undefined ? null : modelDetail(model);
+    },
+    audits: (filter) => daemon.parts.audits.query(filter),
+    subscribe: (listener) => daemon.parts.audits.subscribe(listener),
+    feeds: async () => feedReports(daemon.parts.revisions.snapshot.feeds),
+    updateFeeds: async () => feedReports(await daemon.parts.revisions.updateFeeds()),
+    policy: async () => policyReport(daemon),
+    async reload() {
+      const { revisions } = daemon.parts;
+      const previousRevision = revisions.revision;
+      const read = await revisions.reload();
+      return {
+        revision: revisions.revision,
+        previousRevision,
+        rules: read.policy.rules.length,
+        notices: [...read.notices],
+      };
+    },
+    why: (name, target) => why(daemon.parts, daemon.internal(), find(daemon, name), target),
+    async unblock(name) {
+      const { container, result, error } = await daemon.parts.blocker.unblock(name);
+      const now = daemon.parts.registry.find(container.id);
+      const message = {
+        running: "it runs again",
+        left: "it did not run when it was blocked, and was left as it is",
+        gone: "it was removed meanwhile; nothing was left to undo",
+        failed: `its traffic may pass, but it could not be started: ${error ?? "no reason given"}`,
+      }[result];
+      return { id: container.id, name: container.name, state: now?.state ?? "exited", message };
+    },
+  };
+}
+
+function find(daemon: Daemon, nameOrId: string): Container {
+  const container = daemon.parts.registry.find(nameOrId);
+  if (container === undefined) {
+    throw new TidesmanError(
+      "TM_NOT_FOUND",
+      `there is no container \`${nameOrId}\`; \`tidesman containers\` lists them`,
+    );
+  }
+  return container;
+}
+
+const iso = (milliseconds: number): string => new Date(milliseconds).toISOString();
+const isoOrNull = (milliseconds: number): string | null => (milliseconds === 0 ? null : iso(milliseconds));
+
+/** The profile of a container in the revision in force, with its model as it stands. */
+export function profileOf(parts: Parts, container: Container): Profile {
+  const key = parts.models.keyOf(container);
+  const snapshot = parts.models.snapshot().find((model) => model.key === key);
+  return parts.revisions.policy.profileFor(container, snapshot === undefined ? null : openModel(snapshot));
+}
+
+export function auditContainer(container: Container): AuditContainer {
+  const { id, name, image, imageDigest, namespace, labels } = container;
+  return { id, name, image, imageDigest, namespace, labels };
+}
+
+function containerReport(parts: Parts, container: Container): ContainerReport {
+  const profile = profileOf(parts, container);
+  const { state, pid, startedAt, networkMode, networks } = container;
+  return {
+    ...auditContainer(container),
+    state,
+    pid,
+    startedAt: isoOrNull(startedAt),
+    networkMode,
+    networks: networks.map(({ name, bridge, veth, addresses }) => ({
+      name,
+      bridge,
+      veth,
+      addresses: [...addresses],
+    })),
+    rule: profile.rule,
+    dnsEffect: profile.dnsEffect,
+    networkEffect: profile.networkEffect,
+    model: profile.model === null ? null : { key: profile.model.key, state: profile.model.state },
+  };
+}
+
+function modelReport(model: ModelSummary): ModelReport {
+  const { key, image, state, learnedTime, learningTime, containers, names, outboundPorts } = model;
+  return {
+    key,
+    image,
+    state,
+    learned: learnedTime / 1000,
+    learningTime: learningTime / 1000,
+    containers,
+    names,
+    outboundPorts,
+    createdAt: iso(model.createdAt),
+    changedAt: iso(model.changedAt),
+  };
+}
+
+function modelDetail(model: ModelDetail): control.ModelDetail {
+  const sightings = ({ firstSeen, lastSeen, count, container }: Sightings) => ({
+    firstSeen: iso(firstSeen),
+    lastSeen: iso(lastSeen),
+    count,
+    container,
+  });
+  return {
+    ...modelReport(model),
+    entries: {
+      names: model.entries.names.map((entry) => ({ name: entry.name, ...sightings(entry) })),
+      outboundPorts: model.entries.outboundPorts.map((entry) => ({
+        protocol: protocolName(entry.protocol),
+        port: entry.port,
+        ...sightings(entry),
+      })),
+    },
+  };
+}
+
+function feedReports(feeds: CompiledFeeds): FeedReport[] {
+  return feeds.sources.map((source) => {
+    const status = feeds.statuses.find(({ name }) => name === source.name);
+    return {
+      name: source.name,
+      kind: source.kind,
+      match: source.match,
+      path: source.path,
+      effect: source.effect ?? null,
+      enabled: source.enabled,
+      entries: status?.entries ?? 0,
+      refused: status?.refused ?? 0,
+      samples: [...(status?.samples ?? [])],
+      loadedAt: status === undefined ? null : isoOrNull(status.loadedAt),
+      error: status?.error ?? null,
+    };
+  });
+}
+
+function policyReport(daemon: Daemon): Awaited<ReturnType<ControlDependencies["policy"]>> {
+  const { revisions } = daemon.parts;
+  const { read, snapshot } = revisions;
+  return {
+    revision: snapshot.revision,
+    file: read.text === null ? null : daemon.places.policyFile,
+    loadedAt: iso(revisions.loadedAt),
+    text: read.text ?? stringify(read.policy),
+    rules: read.policy.rules,
+    notices: [...read.notices],
+  };
+}
+
+async function status(daemon: Daemon): Promise<StatusReport> {
+  const { parts, config, places, clock } = daemon;
+  const { registry, revisions, audits, models, blocker } = parts;
+  const data = await parts.data.stats();
+  if (data === null)
+    throw new TidesmanError("TM_UNREACHABLE", "the data thread does not answer; restart the daemon");
+  const { dns, packets } = data;
+  const kernel = queueCounters(config.network.queue);
+  const containers = registry.list();
+  const { connected, error } = registry.state;
+  const states = models.list().map((model) => model.state);
+  const stored = audits.stats();
+  return {
+    version: version(),
+    host: config.host,
+    pid: process.pid,
+    startedAt: iso(daemon.startedAt),
+    uptime: Math.round((clock.now() - daemon.startedAt) / 1000),
+    failMode: config.failMode,
+    docker: {
+      state: connected ? "connected" : error?.includes("permi") ? "notPermitted" : "waiting",
+      socket: config.docker.socket,
+      version: null,
+      error,
+    },
+    networks: registry.networks().map(({ id, name, bridge, subnets }) => {
+      const attached = containers.filter(({ networks }) => networks.some((network) => network.id === id));
+      const veths = attached.filter(({ networks }) =>
+        networks.some((network) => network.id === id && network.vethIndex !== 0),
+      );
+      return { id, name, bridge, subnets: [...subnets], containers: attached.length, veths: veths.length };
+    }),
+    listening: [
+      { use: "dns", protocol: "udp", address: `0.0.0.0:${config.dns.port}` },
+      { use: "dns", protocol: "udp", address: `[::]:${config.dns.port}` },
+      { use: "dns", protocol: "tcp", address: `0.0.0.0:${config.dns.port}` },
+      { use: "dns", protocol: "tcp", address: `[::]:${config.dns.port}` },
+      { use: "control", protocol: "unix", address: `${places.runtimeDirectory}/control.sock` },
+    ],
+    containers: {
+      total: containers.length,
+      running: containers.filter(({ state }) => state === "running").length,
+      blocked: blocker.blocked().map(({ id, name }) => ({ id, name })),
+    },
+    dns: { ...counters(dns, ["lastError"]), upstreams: [...daemon.upstreams] },
+    packets: counters(packets, ["queue"]),
+    queue: {
+      number: config.network.queue,
+      length: config.network.queueLength,
+      waiting: kernel.waiting,
+      overflow: kernel.overflow,
+      overruns: packets.queue.overruns,
+      rateGuard: daemon.rateGuardDrops,
+      verdictErrors: packets.queue.verdictErrors,
+    },
+    policy: {
+      revision: revisions.revision,
+      file: revisions.read.text === null ? null : places.policyFile,
+      rules: revisions.snapshot.policy.rules.length,
+      loadedAt: iso(revisions.loadedAt),
+      lastError:
+        revisions.lastError === null
+          ? null
+          : { time: iso(revisions.lastError.time), message: revisions.lastError.message },
+    },
+    feeds: feedReports(revisions.snapshot.feeds),
+    models: {
+      learning: states.filter((state) => state === "learning").length,
+      active: states.filter((state) => state === "active").length,
+      archived: states.filter((state) => state === "archived").length,
+      manual: states.filter((state) => state === "manual").length,
+    },
+    audits: { ...stored, oldest: stored.oldest === null ? null : iso(stored.oldest) },
+    dropped: data.dropped,
+    warnings: [...daemon.warnings, ...inspectKernel(), ...coverageWarnings(containers)],
+  };
+}
+
+function counters<Stats extends object, Left extends keyof Stats>(
+  stats: Stats,
+  left: readonly Left[],
+): Omit<Stats, Left> {
+  const rest: Partial<Stats> = { ...stats };
+  for (const key of left) delete rest[key];
+  return rest as Omit<Stats, Left>;
+}
+
+/** Containers that cross no guarded bridge are not seen; an operator has to know which. */
+function coverageWarnings(containers: readonly Container[]): string[] {
+  const unseen = containers.filter(
+    ({ state, networkMode, networks }) =>
+      state === "running" && (networkMode === "host" || networks.some(({ bridge }) => bridge === "")),
+  );
+  if (unseen.length === 0) return [];
+  const names = unseen.map(({ name }) => name).join(", ");
+  return [`not seen, because they cross no bridge of this host (host network, macvlan): ${names}`];
+}
+
+/** Packets that wait in the kernel's queue, and that found it full (nfnetlink_queue.c, seq_show). */
+function queueCounters(number: number): { readonly waiting: number; readonly overflow: number } {
+  let text = "";
+  try {
+    text = readFileSync("/proc/self/net/netfilter/nfnetlink_queue", "utf8");
+  } catch {
+    // A kernel without procfs for it has the numbers nowhere else; zero is what an absent queue has, too.
+  }
+  for (const line of text.split("\n")) {
+    const fields = line.trim().split(/\s+/).map(Number);
+    if (fields[0] === number) return { waiting: fields[2] ?? 0, overflow: fields[5] ?? 0 };
+  }
+  return { waiting: 0, overflow: 0 };
+}

@@ -1,0 +1,69 @@
+/** The files an operator writes, read from their places: what is missing has built-in defaults. */
+import { existsSync, readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { fileURLToPath } from "node:url";
+import { type Config, loadConfig, type Places } from "./config.ts";
+import { type ErrorCode, systemCode, TidesmanError } from "./errors.ts";
+import { DEFAULT_POLICY, type Notice, parsePolicy } from "./policy/parse.ts";
+import type { PolicyFile } from "./policy/schema.ts";
+
+export const DEFAULT_PLACES: Places = {
+  configFile: "/etc/tidesman/tidesman.yaml",
+  policyFile: "/etc/tidesman/policy.yaml",
+  feedsFile: "/etc/tidesman/feeds.yaml",
+  stateDirectory: "/var/lib/tidesman",
+  runtimeDirectory: "/run/tidesman",
+};
+
+/** Text of a file; null when there is none. Throws with `code` when it is there and cannot be read. */
+export function readText(file: string, code: ErrorCode): string | null {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    const reason = systemCode(error);
+    if (reason === "ENOENT") return null;
+    if (reason === "EACCES" || reason === "EPERM") {
+      throw new TidesmanError("TM_NOT_PERMITTED", `\`${file}\` may not be read by this user; run as root`);
+    }
+    const detail = error instanceof Error ? error.message : String(error);
+    throw new TidesmanError(code, `\`${file}\` cannot be read: ${detail}`);
+  }
+}
+
+/** A file named on the command line has to be there; one at its built-in place need not. */
+function readNamed(file: string, named: boolean, missing: ErrorCode, code: ErrorCode): string | null {
+  const text = readText(file, code);
+  if (text === null && named)
+    throw new TidesmanError(missing, `\`${file}\` does not exist; correct the path`);
+  return text;
+}
+
+export function readConfig(places: Places): Config {
+  const named = places.configFile !== DEFAULT_PLACES.configFile;
+  const text = readNamed(places.configFile, named, "TM_CONFIG_MISSING", "TM_CONFIG");
+  return loadConfig(text, places.configFile, hostname());
+}
+
+export interface ReadPolicy {
+  readonly policy: PolicyFile;
+  readonly notices: readonly Notice[];
+  /** The file's own text; null: there is no file, and the built-in rules hold. */
+  readonly text: string | null;
+}
+
+export function readPolicy(places: Places): ReadPolicy {
+  const named = places.policyFile !== DEFAULT_PLACES.policyFile;
+  const text = readNamed(places.policyFile, named, "TM_POLICY_MISSING", "TM_POLICY");
+  if (text === null) return { policy: DEFAULT_POLICY, notices: [], text: null };
+  return { ...parsePolicy(text, places.policyFile), text };
+}
+
+/** The manifest that ships with the product, in force while there is no feeds.yaml. */
+export const SHIPPED_FEEDS = fileURLToPath(new URL("../feeds/feeds.yaml", import.meta.url));
+
+/** The manifest of feeds in force. Throws TM_FEED when one that was named does not exist. */
+export function feedManifest(places: Places): string {
+  if (existsSync(places.feedsFile)) return places.feedsFile;
+  if (places.feedsFile === DEFAULT_PLACES.feedsFile) return SHIPPED_FEEDS;
+  throw new TidesmanError("TM_FEED", `\`${places.feedsFile}\` does not exist; correct the path`);
+}

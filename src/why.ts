@@ -1,0 +1,93 @@
+/** `tidesman why`: decides without acting, and says all that spoke. */
+import { parseAddress } from "./address.ts";
+import type { Container } from "./container/types.ts";
+import type { WhyTarget } from "./control/target.ts";
+import type { Judgement, WhyReport } from "./control/types.ts";
+import type { Parts } from "./daemon.ts";
+import { TidesmanError } from "./errors.ts";
+import { nameToWire } from "./name.ts";
+import type { InternalPrefixes } from "./packet/internet.ts";
+import { describe } from "./policy/describe.ts";
+import type { Address, Decision, PolicyEvent, Profile } from "./policy/types.ts";
+import { auditContainer, profileOf } from "./reports.ts";
+
+const TYPE_A = 1;
+const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132, icmp: 1, icmpv6: 58 } as const;
+
+/** Judges a name, or a connection with the names that the container resolved its address from. */
+export async function why(
+  parts: Parts,
+  internal: InternalPrefixes,
+  container: Container,
+  target: WhyTarget,
+): Promise<WhyReport> {
+  const profile = profileOf(parts, container);
+  const notes: string[] = [];
+  if (profile.rule === null) notes.push("no rule governs this container: nothing of it is judged");
+  if (container.state === "blocked") notes.push("the container is blocked: whatever it sends is dropped");
+  const judged =
+    target.kind === "name"
+      ? { subject: target.name, names: [], judgements: judgeName(parts, profile, target.name) }
+      : await judgeConnection(parts, internal, container, profile, target, notes);
+  return {
+    container: auditContainer(container),
+    state: container.state,
+    rule: profile.rule,
+    dnsEffect: profile.dnsEffect,
+    networkEffect: profile.networkEffect,
+    model: profile.model === null ? null : { key: profile.model.key, state: profile.model.state },
+    target: judged.subject,
+    judgements: judged.judgements,
+    names: [...judged.names],
+    notes,
+    revision: parts.revisions.revision,
+  };
+}
+
+function judgeName(parts: Parts, profile: Profile, name: string): Judgement[] {
+  const wire = nameToWire(name);
+  if (wire === null) throw new TidesmanError("TM_USAGE", `\`${name}\` is no domain name`);
+  return [judge(parts, { kind: "query", profile, name: wire, type: TYPE_A }, `${name} (A)`)];
+}
+
+async function judgeConnection(
+  parts: Parts,
+  internal: InternalPrefixes,
+  container: Container,
+  profile: Profile,
+  target: Extract<WhyTarget, { kind: "connection" }>,
+  notes: string[],
+): Promise<{ subject: string; names: readonly string[]; judgements: Judgement[] }> {
+  const { address, port, protocol, assumed } = target;
+  const destination = parseAddress(address) as Address;
+  const names = await parts.data.names(container.id, address);
+  const internet = !internal.contains(destination, 0, destination.length);
+  if (assumed) notes.push(`no port was given; ${port}/${protocol} was judged`);
+  if (!internet) notes.push("the address is internal: lists and models of outbound ports do not concern it");
+  const place = address.includes(":") ? `[${address}]` : address;
+  const subject = `${place}:${port}/${protocol}`;
+  const event: PolicyEvent = {
+    kind: "connection",
+    profile,
+    protocol: PROTOCOLS[protocol],
+    destination,
+    port,
+    internet,
+    names,
+  };
+  return { subject, names, judgements: [judge(parts, event, subject)] };
+}
+
+function judge(parts: Parts, event: PolicyEvent, subject: string): Judgement {
+  const decision: Decision = parts.revisions.policy.decide(event);
+  return {
+    event: event.kind,
+    subject,
+    message: describe(decision, event),
+    verdict: decision.verdict,
+    effect: decision.effect,
+    attackType: decision.attackType,
+    rule: decision.rule,
+    reasons: decision.reasons.map((reason) => ({ ...reason })),
+  };
+}
