@@ -1,0 +1,120 @@
+import fc from "fast-check";
+import t from "tap";
+import type { ModelSnapshot } from "../../src/model/model.ts";
+import { openModel } from "../../src/model/view.ts";
+import { nameToWire } from "../../src/name.ts";
+
+function snapshot(names: string[], more: Partial<ModelSnapshot> = {}): ModelSnapshot {
+  return { key: "sha256:aa", state: "active", learning: false, names, outboundPorts: [], ...more };
+}
+
+function wire(name: string): Uint8Array {
+  const bytes = nameToWire(name);
+  if (bytes === null) throw new Error(`no name: ${name}`);
+  return bytes;
+}
+
+/** The name in the middle of other bytes, and where it is. */
+function inPacket(name: string): [Uint8Array, number] {
+  const bytes = new Uint8Array(300).fill(0xc0);
+  bytes.set(wire(name), 12);
+  return [bytes, 12];
+}
+
+t.test("exact entries and parents", async (t) => {
+  const view = openModel(
+    snapshot(["a.example", "*.below.example", "*.deep.below.example", "x.below.example"]),
+  );
+  const covering = (name: string): string | null => view.name(...inPacket(name));
+  t.equal(covering("a.example"), "a.example");
+  t.equal(covering("b.a.example"), null);
+  t.equal(covering("example"), null);
+  t.equal(covering("."), null);
+  t.equal(covering("below.example"), null, "`*.parent` is what is below the parent");
+  t.equal(covering("y.below.example"), "*.below.example");
+  t.equal(covering("x.below.example"), "x.below.example", "the exact entry first");
+  t.equal(covering("y.deep.below.example"), "*.deep.below.example", "then the longest parent");
+  t.equal(covering("deep.below.example"), "*.below.example");
+});
+
+t.test("ports, by protocol", async (t) => {
+  const view = openModel(snapshot([], { outboundPorts: [{ protocol: 6, port: 443 }] }));
+  t.equal(view.outboundPort(6, 443), true);
+  t.equal(view.outboundPort(17, 443), false);
+  t.equal(view.outboundPort(6, 444), false);
+  t.equal(view.learnPort(6, 443), false);
+  t.equal(view.learnPort(17, 53), true);
+  t.equal(view.learnPort(17, 53), false);
+  t.equal(view.outboundPort(17, 53), true);
+});
+
+t.test("bytes that are no name are covered by nothing, and not learned", async (t) => {
+  const view = openModel(snapshot(["a.example"]));
+  for (const bytes of [[], [1], [64, 0], [0xc0, 12], new Array<number>(400).fill(1)]) {
+    t.equal(view.name(Uint8Array.from(bytes), 0), null);
+    t.equal(view.learnName(Uint8Array.from(bytes), 0), false);
+  }
+  t.equal(view.name(wire("a.example"), 100), null);
+});
+
+t.test("a learned name is news once, also one of 8-bit labels or with an asterisk", async (t) => {
+  const view = openModel(snapshot([], { state: "learning", learning: true }));
+  for (const name of ["a.example", "\\255\\000\\046.example", "*.com"]) {
+    t.equal(view.learnName(...inPacket(name)), true);
+    t.equal(view.learnName(...inPacket(name)), false);
+    t.not(view.name(...inPacket(name)), null);
+  }
+  t.equal(view.name(...inPacket("evil.com")), null, "an asterisk that was looked up is no pattern");
+});
+
+t.test(
+  "a name on its way outlives the snapshot that ends the learning, a lost one not the next",
+  async (t) => {
+    const view = openModel(snapshot([], { state: "learning", learning: true }));
+    view.learnName(wire("way.example"), 0);
+    view.learnName(wire("lost.example"), 0);
+    view.learnPort(6, 443);
+    view.replace(snapshot(["old.example"]));
+    t.match(view, { state: "active", learning: false });
+    for (const name of ["way", "lost", "old"])
+      t.equal(view.name(wire(`${name}.example`), 0), `${name}.example`);
+    t.equal(view.outboundPort(6, 443), true);
+    view.replace(snapshot(["old.example", "way.example"]));
+    t.equal(view.name(wire("way.example"), 0), "way.example");
+    t.equal(view.name(wire("lost.example"), 0), null);
+    t.equal(view.outboundPort(6, 443), false);
+    view.replace(snapshot([]));
+    t.equal(view.name(wire("old.example"), 0), null, "a deleted entry is gone");
+  },
+);
+
+t.test("against a list of patterns, over any sequence of snapshots", async () => {
+  const label = fc.constantFrom("a", "b", "cc");
+  const name = fc.array(label, { minLength: 1, maxLength: 5 }).map((labels) => labels.join("."));
+  const entry = fc.oneof(
+    name,
+    name.map((parent) => `*.${parent}`),
+  );
+  const entries = fc.uniqueArray(entry, { maxLength: 60 });
+  fc.assert(
+    fc.property(
+      fc.array(entries, { minLength: 1, maxLength: 4 }),
+      fc.array(name, { maxLength: 40 }),
+      (lists, asked) => {
+        const view = openModel(snapshot([]));
+        for (const list of lists) {
+          view.replace(snapshot(list));
+          for (const question of asked) {
+            const parents = list
+              .filter((known) => known.startsWith("*.") && question.endsWith(known.slice(1)))
+              .sort((a, b) => b.length - a.length);
+            const expected = list.includes(question) ? question : (parents[0] ?? null);
+            const found = view.name(...inPacket(question));
+            if (found !== expected)
+              throw new Error(`${question}: ${found} instead of ${expected} by ${list}`);
+          }
+        }
+      },
+    ),
+  );
+});
