@@ -21,7 +21,7 @@ import type { Native } from "../native/types.ts";
 import { type BlockedContainer, BlockedFile } from "./blocked.ts";
 import { type ContainerDetail, type DockerApi, DockerError, isGone, type RestartPolicy } from "./engine.ts";
 import { addressesOf } from "./entry.ts";
-import type { HostProcesses } from "./processes.ts";
+import { type HostProcesses, hostProcesses } from "./processes.ts";
 import type { Container, RegistryChange } from "./types.ts";
 
 /** Deadlines, milliseconds from the call. The questions come first and may not eat the time of the kill. */
@@ -36,15 +36,16 @@ const REMEMBER_GONE = 60 * 60_000;
 export interface BlockerOptions {
   readonly docker: Pick<DockerApi, "container" | "setRestartPolicy" | "kill" | "pause" | "unpause" | "start">;
   readonly native: Pick<Native, "resetConnections" | "conntrackDelete">;
-  readonly processes: HostProcesses;
   readonly clock: Clock;
   readonly action: Config["block"]["action"];
-  /** `blocked.json` lies here. */
-  readonly stateDirectory: string;
-  /** Lets the traffic of a container pass again. */
-  readonly uncut: (container: string, addresses: readonly string[]) => void;
-  /** The container became blocked, or is no longer. */
-  readonly onChange: (container: string) => void;
+  /** Where the blocked containers are kept, usually `blocked.json` in the state directory. */
+  readonly file: string;
+  /** Cuts the traffic of a container off (`on`), or lets it pass again. `addresses`: all that it was seen with. */
+  readonly cut: (container: string, on: boolean, addresses: readonly string[]) => void;
+  /** The container became blocked, or is no longer: its state in the registry changed. */
+  readonly onChange?: (container: string) => void;
+  /** Default: the processes of this host. */
+  readonly processes?: HostProcesses;
   readonly log: Pick<Log, "info" | "warn" | "error">;
 }
 
@@ -73,6 +74,7 @@ export interface UnblockOutcome {
 
 export class Blocker {
   readonly #options: BlockerOptions;
+  readonly #processes: HostProcesses;
   readonly #file: BlockedFile;
   readonly #blocked = new Map<string, BlockedContainer>();
   readonly #acting = new Map<string, Promise<BlockOutcome>>();
@@ -82,27 +84,33 @@ export class Blocker {
   readonly #saved = new Set<string>();
   /** Being unblocked: not to be stopped meanwhile. */
   readonly #releasing = new Map<string, Promise<void>>();
-  #sweep: { cancel(): void } | null = null;
+  readonly #sweep: { cancel(): void };
   #stopped = false;
 
-  constructor(options: BlockerOptions) {
+  private constructor(options: BlockerOptions, file: BlockedFile, blocked: readonly BlockedContainer[]) {
     this.#options = options;
-    this.#file = new BlockedFile(options.stateDirectory);
-  }
-
-  /** Reads who is blocked. Before the registry starts, so that none of them is taken for free. */
-  async start(): Promise<void> {
-    for (const container of await this.#file.read((message) => this.#options.log.error({}, message))) {
+    this.#processes = options.processes ?? hostProcesses;
+    this.#file = file;
+    for (const container of blocked) {
       this.#blocked.set(container.id, container);
       this.#saved.add(container.id);
     }
-    this.#sweep = this.#options.clock.every(SWEEP_EVERY, () => void this.#forgetGone());
+    this.#sweep = options.clock.every(SWEEP_EVERY, () => void this.#forgetGone());
+  }
+
+  /**
+   * Reads who is blocked; to be done before the registry starts, so that none of them is taken for free. Throws TM_STORE
+   * when the file cannot be read.
+   */
+  static async open(options: BlockerOptions): Promise<Blocker> {
+    const file = new BlockedFile(options.file);
+    return new Blocker(options, file, await file.read((message) => options.log.error({}, message)));
   }
 
   /** Resolves when nothing is being done any more. Blocked containers stay blocked. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#sweep?.cancel();
+    this.#sweep.cancel();
     await Promise.all(this.#acting.values());
   }
 
@@ -133,7 +141,7 @@ export class Blocker {
         goneAt: null,
       });
       this.#seen.set(id, container);
-      this.#options.onChange(id);
+      this.#options.onChange?.(id);
     }
     return this.#enforce(container);
   }
@@ -144,7 +152,8 @@ export class Blocker {
     for (const container of change.upsert) {
       if (!this.#blocked.has(container.id)) continue;
       this.#seen.set(container.id, container);
-      // While it is being started it has no process yet; its addresses are cut already.
+      this.#options.cut(container.id, true, addressesOf(container));
+      // While it is being started it has no process to be stopped yet.
       if (container.pid !== 0 && !this.#releasing.has(container.id)) void this.#enforce(container);
     }
   }
@@ -214,8 +223,8 @@ export class Blocker {
       throw error;
     }
     this.#saved.delete(container.id);
-    this.#options.uncut(container.id, container.addresses);
-    this.#options.onChange(container.id);
+    this.#options.cut(container.id, false, container.addresses);
+    this.#options.onChange?.(container.id);
   }
 
   // ---------------------------------------------------------------------------------------------- stopping
@@ -325,7 +334,8 @@ export class Blocker {
     began: number,
     failed: (step: string, error: unknown) => void,
   ): Promise<Stopped> {
-    const { docker, clock, native, processes } = this.#options;
+    const { docker, clock, native } = this.#options;
+    const processes = this.#processes;
     const { id } = container;
     const action = this.#blocked.get(id)?.action ?? this.#options.action;
     if (detail?.state === "exited" || detail?.state === "dead" || detail?.state === "created") {

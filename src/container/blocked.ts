@@ -3,7 +3,7 @@
  * whole to a new file, synced, and renamed over the old one, so that a crash leaves either the old list or the new.
  */
 import { mkdir, open, readFile, rename } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname } from "node:path";
 import { systemCode, TidesmanError } from "../errors.ts";
 import type { RestartPolicy } from "./engine.ts";
 
@@ -32,13 +32,13 @@ export class BlockedFile {
   readonly #path: string;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(stateDirectory: string) {
-    this.#directory = stateDirectory;
-    this.#path = join(stateDirectory, "blocked.json");
+  constructor(path: string) {
+    this.#directory = dirname(path);
+    this.#path = path;
   }
 
   /**
-   * Empty when there is no file. One that cannot be understood is set aside as `blocked.json.unreadable` and reported
+   * Empty when there is no file. One that cannot be understood is set aside (`.unreadable` behind its name) and reported
    * by `onUnreadable`, since a daemon that does not start protects nobody.
    */
   async read(onUnreadable: (message: string) => void): Promise<readonly BlockedContainer[]> {

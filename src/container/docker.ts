@@ -3,7 +3,7 @@
  * inspect which dockerd holds back (it does while it starts a container) never delays a kill.
  */
 import { Client, type Dispatcher, Pool } from "undici";
-import type { Clock } from "../clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { systemCode } from "../errors.ts";
 import {
   type ContainerDetail,
@@ -34,7 +34,7 @@ const MAX_EVENT = 4 << 20;
 export interface DockerOptions {
   /** Path of the engine's unix socket. */
   readonly socket: string;
-  readonly clock: Clock;
+  readonly clock?: Clock;
   /** Deadline of a call that names none, milliseconds. */
   readonly timeout?: number;
 }
@@ -49,7 +49,7 @@ interface Call {
 }
 
 export class DockerClient implements DockerApi {
-  readonly #socket: string;
+  readonly socket: string;
   readonly #clock: Clock;
   readonly #timeout: number;
   readonly #reads: Pool;
@@ -57,8 +57,8 @@ export class DockerClient implements DockerApi {
   #version: Promise<string> | null = null;
 
   constructor(options: DockerOptions) {
-    this.#socket = options.socket;
-    this.#clock = options.clock;
+    this.socket = options.socket;
+    this.#clock = options.clock ?? systemClock;
     this.#timeout = options.timeout ?? 10_000;
     // Deadlines are set per call; undici's own would end the wait for a slow engine at a time of their choosing.
     const connections = { socketPath: options.socket, pipelining: 1, headersTimeout: 0, bodyTimeout: 0 };
@@ -130,7 +130,7 @@ export class DockerClient implements DockerApi {
     const query = new URLSearchParams({ filters: JSON.stringify({ type: ["container", "network"] }) });
     if (since !== null) query.set("since", since);
     const client = new Client("http://docker", {
-      socketPath: this.#socket,
+      socketPath: this.socket,
       headersTimeout: 0,
       bodyTimeout: 0,
     });
@@ -159,7 +159,7 @@ export class DockerClient implements DockerApi {
     if (typeof newest !== "string" || !/^\d+\.\d+$/.test(newest)) {
       throw new DockerError(
         "TM_DOCKER",
-        `what listens on \`${this.#socket}\` does not speak the Docker Engine API; set \`docker.socket\` in tidesman.yaml`,
+        `what listens on \`${this.socket}\` does not speak the Docker Engine API; set \`docker.socket\` in tidesman.yaml`,
         0,
       );
     }
@@ -252,7 +252,7 @@ export class DockerClient implements DockerApi {
   /** The error an operator can act on, for what a socket said. */
   #explain(cause: unknown, call: string, expired: boolean): DockerError {
     if (cause instanceof DockerError) return cause;
-    const socket = `\`${this.#socket}\``;
+    const socket = `\`${this.socket}\``;
     const fail = (message: string): DockerError => new DockerError("TM_DOCKER", message, 0, { cause });
     switch (systemCode(cause)) {
       case "ENOENT":

@@ -166,7 +166,7 @@ export class Registry {
    * only, since it may be forged. A veth that is known is told again, with what its namespace shows by now.
    */
   hint(vethIndex: number, source: string): void {
-    if (this.#stopped || this.#identifying.has(vethIndex)) return;
+    if (this.#stopped) return;
     const known = this.#publication.byVeth(vethIndex);
     if (known !== undefined) {
       const now = this.#clock.monotonic();
@@ -176,6 +176,7 @@ export class Registry {
       this.#publication.publish(known, true);
       return;
     }
+    if (this.#identifying.has(vethIndex)) return;
     this.#locator.expire();
     if (this.#locator.host.byIndex(vethIndex) === undefined) return;
     this.#locateAll();
@@ -567,8 +568,14 @@ export class Registry {
       }
       await Promise.all(asked);
     }
-    if (this.#stopped || this.#publication.byVeth(vethIndex) !== undefined) return;
-    this.#options.log.debug({ veth: link.name, source }, "a packet comes from a veth of no known container");
+    if (this.#stopped) return;
+    if (this.#publication.byVeth(vethIndex) === undefined) {
+      this.#options.log.debug(
+        { veth: link.name, source },
+        "a packet comes from a veth of no known container",
+      );
+    }
+    // Either nobody is known yet, or an event is late or lost: then the lists tell whether it runs.
     this.#compareSoon();
   }
 
