@@ -1,9 +1,10 @@
 /** IP addresses as bytes in network order: 4 or 16 of them. Text follows RFC 4291 on input and RFC 5952 on output. */
-import { isIPv4, isIPv6 } from "node:net";
+import { isIPv6 } from "node:net";
 
 /** Bytes of an address, or null when `text` is none (a zone `%eth0` is not accepted). */
 export function parseAddress(text: string): Uint8Array | null {
-  if (isIPv4(text)) return Uint8Array.from(text.split("."), Number);
+  const ipv4 = parseIPv4(text);
+  if (ipv4 !== null) return ipv4;
   if (!isIPv6(text) || text.includes("%")) return null;
   let hex = text;
   const lastColon = hex.lastIndexOf(":");
@@ -26,6 +27,30 @@ export function parseAddress(text: string): Uint8Array | null {
     bytes[index * 2 + 1] = value & 255;
   });
   return bytes;
+}
+
+/** Four decimal numbers without leading zeros; lists have millions of them, so no strings are made. */
+function parseIPv4(text: string): Uint8Array | null {
+  if (text.length < 7 || text.length > 15) return null;
+  const bytes = new Uint8Array(4);
+  let part = 0;
+  let value = 0;
+  let digits = 0;
+  for (let index = 0; index <= text.length; index++) {
+    const code = index < text.length ? text.charCodeAt(index) : 46;
+    if (code === 46) {
+      if (digits === 0 || part === 4) return null;
+      bytes[part++] = value;
+      value = 0;
+      digits = 0;
+      continue;
+    }
+    if (code < 48 || code > 57 || (digits > 0 && value === 0)) return null;
+    value = value * 10 + code - 48;
+    digits++;
+    if (value > 255) return null;
+  }
+  return part === 4 ? bytes : null;
 }
 
 /** Text of the 4 or 16 bytes at `offset`. */

@@ -1,3 +1,4 @@
+import { isIPv4 } from "node:net";
 import fc from "fast-check";
 import t from "tap";
 import {
@@ -62,6 +63,17 @@ t.test("bytes to text and back", async () => {
       const back = parseAddress(formatAddress(shifted, offset, bytes.length));
       return back !== null && Buffer.compare(back, bytes) === 0;
     }),
+  );
+});
+
+t.test("IPv4 text is what Node takes for one", async () => {
+  const near = fc.string({
+    unit: fc.constantFrom("0", "1", "2", "5", "9", "25", ".", ".", ".0.", " "),
+    maxLength: 12,
+  });
+  fc.assert(
+    fc.property(near, (text) => (parseAddress(text)?.length === 4) === isIPv4(text)),
+    { numRuns: 5000 },
   );
 });
 

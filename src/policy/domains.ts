@@ -72,61 +72,74 @@ function hashLabel(hash: number, bytes: Uint8Array, at: number): number {
   return hash;
 }
 
+/** Writes where the labels of the name at `bytes[offset]` start to `labelStarts`; returns their number. */
+function splitLabels(bytes: Uint8Array, offset: number): number {
+  let count = 0;
+  let at = offset;
+  for (let length = bytes[at]!; length > 0 && count < MAX_LABELS; length = bytes[at]!) {
+    labelStarts[count++] = at;
+    at += length + 1;
+  }
+  return count;
+}
+
 /** Immutable set of name patterns; the most specific one answers. */
 export class NameMatcher {
   /** Open addressing, linear probing, at most half full: index + 1 into `#suffixes`, 0 is empty. */
   readonly #slots: Int32Array;
   readonly #hashes: Int32Array;
-  readonly #suffixes: readonly Suffix[];
+  readonly #suffixes: Suffix[] = [];
   readonly #mask: number;
   readonly #root: NameMatch | null;
 
   constructor(patterns: readonly NamePattern[]) {
-    const suffixes = new Map<string, Suffix>();
-    for (const pattern of patterns) {
-      let own: Suffix | null = null;
-      for (let at = 0; ; at += pattern.wire[at]! + 1) {
-        const wire = pattern.wire.subarray(at);
-        const key = String.fromCharCode(...wire);
-        const suffix = suffixes.get(key) ?? { wire, exact: null, below: null };
-        suffixes.set(key, suffix);
-        own ??= suffix;
-        if (wire[0] === 0) break;
-      }
-      // Of two patterns that say the same the first written answers; a plain name goes before `.name`.
-      const { entry, kind } = pattern;
-      if (kind === "exact" && own.exact?.match !== "exact")
-        own.exact = Object.freeze({ entry, match: "exact" });
-      if (kind === "exact") continue;
-      const match: NameMatch = Object.freeze({ entry, match: "suffix" });
-      if (kind === "both" || pattern.wire.length === 1) own.exact ??= match;
-      own.below ??= match;
-    }
-    this.#root = suffixes.get("\0")?.below ?? null;
-    suffixes.delete("\0");
-    this.#suffixes = [...suffixes.values()];
+    let labels = 0;
+    for (const { wire } of patterns) labels += splitLabels(wire, 0);
     let size = 4;
-    while (size < this.#suffixes.length * 2) size *= 2;
+    while (size < labels * 2) size *= 2;
     this.#mask = size - 1;
     this.#slots = new Int32Array(size);
     this.#hashes = new Int32Array(size);
-    this.#suffixes.forEach((suffix, index) => {
-      const hash = hashName(suffix.wire);
+    let root: NameMatch | null = null;
+    for (const { entry, kind, wire } of patterns) {
+      // Of two patterns that say the same the first written answers; a plain name goes before `.name`.
+      const match: NameMatch = Object.freeze({ entry, match: kind === "exact" ? "exact" : "suffix" });
+      const own = this.#insert(wire);
+      if (own === null) root ??= match;
+      else if (kind === "exact") {
+        if (own.exact?.match !== "exact") own.exact = match;
+      } else {
+        if (kind === "both") own.exact ??= match;
+        own.below ??= match;
+      }
+    }
+    this.#root = root;
+  }
+
+  /** Adds a name and its parents; returns the name's own suffix, null for the root. */
+  #insert(wire: Uint8Array): Suffix | null {
+    let own: Suffix | null = null;
+    let hash = HASH_START;
+    for (let label = splitLabels(wire, 0) - 1; label >= 0; label--) {
+      const at = labelStarts[label]!;
+      hash = hashLabel(hash, wire, at);
+      own = this.#lookup(hash, wire, at, wire.length - 1 - at);
+      if (own !== null) continue;
+      own = { wire: wire.subarray(at), exact: null, below: null };
       let slot = hash & this.#mask;
       while (this.#slots[slot] !== 0) slot = (slot + 1) & this.#mask;
-      this.#slots[slot] = index + 1;
+      this.#slots[slot] = this.#suffixes.push(own);
       this.#hashes[slot] = hash;
-    });
+    }
+    return own;
   }
 
   /** The most specific pattern that covers the folded wire name at `bytes[offset]`, or null. Does not allocate. */
   find(bytes: Uint8Array, offset = 0): NameMatch | null {
-    let count = 0;
-    let end = offset;
-    for (let length = bytes[end]!; length > 0 && count < MAX_LABELS; length = bytes[end]!) {
-      labelStarts[count++] = end;
-      end += length + 1;
-    }
+    const count = splitLabels(bytes, offset);
+    if (count === 0) return this.#root;
+    const last = labelStarts[count - 1]!;
+    const end = last + bytes[last]! + 1;
     let best = this.#root;
     let hash = HASH_START;
     for (let label = count - 1; label >= 0; label--) {
@@ -150,12 +163,6 @@ export class NameMatcher {
       if (suffix.wire.length === length + 1 && sameBytes(suffix.wire, bytes, at, length)) return suffix;
     }
   }
-}
-
-function hashName(wire: Uint8Array): number {
-  const starts: number[] = [];
-  for (let at = 0; wire[at]! > 0; at += wire[at]! + 1) starts.push(at);
-  return starts.reduceRight((hash, at) => hashLabel(hash, wire, at), HASH_START);
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array, offset: number, length: number): boolean {
