@@ -10,7 +10,7 @@
  *   0 kind: type << 8 | flags             4 header byte 3 (AD, rcode) | answer count << 16
  *   1 second it was stored                5 authority count | number of TTLs << 16
  *   2 second it expires                   6 generation: another for everything ever stored
- *   3 name length | sections length << 16 7 second it was last served
+ *   3 name length | sections length << 16
  *   then 16-bit offsets of the TTLs in the sections, the folded name, the sections.
  * Seconds are whole ones of a monotonic clock, so an answer is kept up to a second less than it may be, never more.
  */
@@ -21,8 +21,10 @@ import { HEADER, type QueryKey } from "./message.ts";
 const ENTRY = 384;
 const ENTRY_WORDS = ENTRY / 4;
 const WAYS = 8;
-const WORDS = 8;
-const W = { KIND: 0, STORED: 1, EXPIRES: 2, LENGTHS: 3, HEAD: 4, COUNTS: 5, GENERATION: 6, USED: 7 } as const;
+/** Bytes per entry beside it. */
+const OVERHEAD = 12;
+const WORDS = 7;
+const W = { KIND: 0, STORED: 1, EXPIRES: 2, LENGTHS: 3, HEAD: 4, COUNTS: 5, GENERATION: 6 } as const;
 /** What `probe` returns for an answer of the LRU: it has no number of its own, its generation tells it apart. */
 export const LARGE = 0x7fffffff;
 /** What a large entry costs beside its bytes: key, objects, map. */
@@ -34,7 +36,11 @@ interface Block {
 }
 
 export class AnswerCache {
+  /** Per entry, apart from it so that a set is looked through in a few cache lines: hash, or 0 when free; the second it
+   * was last served; the second from which on it is of no use. */
   readonly #tags: Int32Array;
+  readonly #used: Int32Array;
+  readonly #useless: Int32Array;
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
   readonly #setMask: number;
@@ -47,14 +53,17 @@ export class AnswerCache {
   #foundWords: Int32Array;
   #foundBytes: Uint8Array;
   #base = 0;
+  #entry = LARGE;
 
   /** `size` in bytes, for all of it; `keepStale`: seconds that an expired answer is kept for serve-stale. */
   constructor(size: number, keepStale: number) {
     let sets = 1;
-    while (sets * 2 * WAYS * (ENTRY + 4) <= size * 0.8) sets *= 2;
-    const small = sets * WAYS * (ENTRY + 4);
+    while (sets * 2 * WAYS * (ENTRY + OVERHEAD) <= size * 0.8) sets *= 2;
+    const small = sets * WAYS * (ENTRY + OVERHEAD);
     const memory = new ArrayBuffer(sets * WAYS * ENTRY);
     this.#tags = new Int32Array(sets * WAYS);
+    this.#used = new Int32Array(sets * WAYS);
+    this.#useless = new Int32Array(sets * WAYS);
     this.#words = new Int32Array(memory);
     this.#bytes = new Uint8Array(memory);
     this.#setMask = sets - 1;
@@ -84,6 +93,7 @@ export class AnswerCache {
       this.#foundWords = this.#words;
       this.#foundBytes = this.#bytes;
       this.#base = entry * ENTRY_WORDS;
+      this.#entry = entry;
       return entry;
     }
     if (this.#large.size === 0) return -1;
@@ -92,6 +102,7 @@ export class AnswerCache {
     this.#foundWords = block.words;
     this.#foundBytes = block.bytes;
     this.#base = 0;
+    this.#entry = LARGE;
     return LARGE;
   }
 
@@ -127,7 +138,7 @@ export class AnswerCache {
     const words = this.#foundWords;
     const bytes = this.#foundBytes;
     const base = this.#base;
-    words[base + W.USED] = now;
+    if (this.#entry !== LARGE) this.#used[this.#entry] = now;
     const lengths = words[base + W.LENGTHS]!;
     const ttls = words[base + W.COUNTS]! >>> 16;
     const offsets = (base + WORDS) * 4;
@@ -165,6 +176,8 @@ export class AnswerCache {
     const entry = this.#victim(query, now);
     if (this.#tags[entry] === 0) this.#entries++;
     this.#tags[entry] = query.hash | 1;
+    this.#used[entry] = now;
+    this.#useless[entry] = now + answer.lifetime + this.#keepStale;
     this.#fill(this.#words, this.#bytes, entry * ENTRY_WORDS, query, answer, now);
   }
 
@@ -185,7 +198,6 @@ export class AnswerCache {
     words[base + W.COUNTS] = answer.authorityCount | (answer.ttls.length << 16);
     this.#generation = (this.#generation + 1) | 0;
     words[base + W.GENERATION] = this.#generation;
-    words[base + W.USED] = now;
     let to = (base + WORDS) * 4;
     for (const ttl of answer.ttls) {
       const offset = ttl - answer.questionEnd;
@@ -216,10 +228,9 @@ export class AnswerCache {
     let least = Number.POSITIVE_INFINITY;
     for (let entry = first; entry < first + WAYS; entry++) {
       if (this.#tags[entry] === (query.hash | 1) && this.#matches(entry, query)) return entry;
-      const base = entry * ENTRY_WORDS;
-      let worth = this.#words[base + W.USED]!;
+      let worth = this.#used[entry]!;
       if (this.#tags[entry] === 0) worth = -2;
-      else if (this.#words[base + W.EXPIRES]! + this.#keepStale <= now) worth = -1;
+      else if (this.#useless[entry]! <= now) worth = -1;
       if (worth < least) {
         least = worth;
         victim = entry;

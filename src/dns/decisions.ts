@@ -4,7 +4,8 @@
  * bound. Any other case has no cell and is decided anew. All of that is in the key, compared in full: a cell is right or
  * it is absent, and a reload, a new life of a container, a new answer or an evicted binding needs no purge.
  */
-const CELLS = 1 << 16;
+const WAYS = 4;
+const SETS = 1 << 15;
 const CELL = 8;
 
 /** What a cell is about. Fields are filled in place, so that asking costs no object. */
@@ -21,57 +22,65 @@ export class Situation {
 }
 
 export class Decisions {
-  readonly #cells = new Int32Array(CELLS * CELL);
+  readonly #cells = new Int32Array(SETS * WAYS * CELL);
 
   /** Whether the answer may go out as it is at the second `now`. */
   isClean(situation: Situation, now: number): boolean {
-    const cells = this.#cells;
-    const at = place(situation);
-    return (
-      cells[at + 7]! > now &&
-      cells[at] === situation.entry &&
-      cells[at + 1] === situation.entryGeneration &&
-      cells[at + 2] === situation.residentSlot &&
-      cells[at + 3] === situation.residentGeneration &&
-      cells[at + 4] === situation.revision &&
-      cells[at + 5] === situation.profile &&
-      cells[at + 6] === situation.bindingEpoch
-    );
+    const at = this.#find(situation);
+    return at >= 0 && this.#cells[at + 7]! > now && this.#cells[at + 6] === situation.bindingEpoch;
   }
 
-  /** Whether a cell for the same answer, container, revision and profile stood here, even if its time is over. */
+  /** Whether there is a cell for the same answer, container, revision and profile, even if its time is over. */
   isKnown(situation: Situation): boolean {
-    const cells = this.#cells;
-    const at = place(situation);
-    return (
-      cells[at + 7] !== 0 &&
-      cells[at] === situation.entry &&
-      cells[at + 1] === situation.entryGeneration &&
-      cells[at + 2] === situation.residentSlot &&
-      cells[at + 3] === situation.residentGeneration &&
-      cells[at + 4] === situation.revision &&
-      cells[at + 5] === situation.profile
-    );
+    return this.#find(situation) >= 0;
   }
 
   /** `until`: the second from which on it must be decided again. */
   setClean(situation: Situation, until: number): void {
     const cells = this.#cells;
-    const at = place(situation);
-    cells[at] = situation.entry;
-    cells[at + 1] = situation.entryGeneration;
-    cells[at + 2] = situation.residentSlot;
-    cells[at + 3] = situation.residentGeneration;
+    let at = this.#find(situation);
+    if (at < 0) {
+      // Among the others of the set, the one whose time is over first gives way.
+      const first = setOf(situation);
+      at = first;
+      for (let other = first; other < first + WAYS * CELL; other += CELL) {
+        if (cells[other + 7]! < cells[at + 7]!) at = other;
+      }
+    }
+    cells[at] = situation.entryGeneration;
+    cells[at + 1] = situation.entry;
+    cells[at + 2] = situation.residentGeneration;
+    cells[at + 3] = situation.residentSlot;
     cells[at + 4] = situation.revision;
     cells[at + 5] = situation.profile;
     cells[at + 6] = situation.bindingEpoch;
     cells[at + 7] = until;
   }
+
+  /** Where the cell is, or -1. */
+  #find(situation: Situation): number {
+    const cells = this.#cells;
+    const first = setOf(situation);
+    for (let at = first; at < first + WAYS * CELL; at += CELL) {
+      if (
+        cells[at] === situation.entryGeneration &&
+        cells[at + 2] === situation.residentGeneration &&
+        cells[at + 1] === situation.entry &&
+        cells[at + 3] === situation.residentSlot &&
+        cells[at + 4] === situation.revision &&
+        cells[at + 5] === situation.profile &&
+        cells[at + 7] !== 0
+      ) {
+        return at;
+      }
+    }
+    return -1;
+  }
 }
 
-/** Where the cell for this answer and container would be; another pair may hold the place. */
-function place(situation: Situation): number {
-  const mixed =
-    Math.imul(situation.entryGeneration, 0x9e3779b1) ^ Math.imul(situation.residentSlot + 1, 0x85ebca6b);
-  return ((mixed ^ (mixed >>> 15)) & (CELLS - 1)) * CELL;
+/** First word of the set that this answer and container belong to. */
+function setOf(situation: Situation): number {
+  const { entryGeneration, residentSlot } = situation;
+  const mixed = Math.imul(entryGeneration, 0x9e3779b1) ^ Math.imul(residentSlot + 1, 0x85ebca6b);
+  return ((mixed ^ (mixed >>> 15)) & (SETS - 1)) * (WAYS * CELL);
 }

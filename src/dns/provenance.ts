@@ -87,7 +87,7 @@ export class Provenance {
     for (const address of addresses) {
       const key = address.length === 4 ? ipv4Key(address) : ipv6Key(address);
       for (let index = names.length - 1; index >= 0; index--) {
-        this.#bindOne(resident, bindings, names[index]!, key, expires);
+        this.#bindOne(bindings, names[index]!, key, expires);
       }
     }
     this.#trim(resident, bindings, now);
@@ -144,7 +144,7 @@ export class Provenance {
     return fresh;
   }
 
-  #bindOne(resident: Resident, bindings: Bindings, name: string, key: AddressKey, expires: number): void {
+  #bindOne(bindings: Bindings, name: string, key: AddressKey, expires: number): void {
     let atAddress = bindings.byAddress.get(key);
     if (atAddress === undefined) {
       atAddress = [];
@@ -171,10 +171,11 @@ export class Provenance {
     ofName.add(binding);
     bindings.all.add(binding);
     this.#count++;
+    // Neither leaves an address without a name, so neither ends a shortcut.
     const last = atAddress.length > PER_ADDRESS ? atAddress.at(-1) : undefined;
-    if (last !== undefined) this.#evict(resident, bindings, last);
+    if (last !== undefined) this.#remove(bindings, last);
     const [oldest] = ofName.size > PER_NAME ? ofName : [];
-    if (oldest !== undefined) this.#evict(resident, bindings, oldest);
+    if (oldest !== undefined) this.#remove(bindings, oldest);
   }
 
   /** Expired ones at the old end go silently, then the oldest until the cap holds. */

@@ -236,11 +236,12 @@ export class Resolver {
   #forward(bytes: Uint8Array, at: number, lookup: Lookup, origin: Origin): number {
     const { resident } = lookup;
     const under = this.#waiting.get(resident) ?? 0;
-    const stale = this.#staleSecond(lookup) >= 0;
-    if (under < this.#share && this.#options.upstreams.ask(lookup.key, lookup.head, lookup, stale)) {
+    if (under < this.#share) {
+      const stale = this.#staleSecond(lookup) >= 0;
       lookup.asker = origin.keep();
       this.#waiting.set(resident, under + 1);
-      return 0;
+      if (this.#options.upstreams.ask(lookup.key, lookup.head, lookup, stale)) return 0;
+      this.#stopWaiting(lookup)?.release();
     }
     this.stats.overloaded++;
     this.#tell(lookup, lookup.decision, null);
@@ -249,12 +250,9 @@ export class Resolver {
 
   /** What an upstream said, or (null) that none did. */
   #settle(lookup: Lookup, fromUpstream: Answer | null): void {
-    const { asker, resident } = lookup;
+    const { resident } = lookup;
+    const asker = this.#stopWaiting(lookup);
     if (asker === null) return;
-    lookup.asker = null;
-    const under = (this.#waiting.get(resident) ?? 1) - 1;
-    if (under > 0) this.#waiting.set(resident, under);
-    else this.#waiting.delete(resident);
     // The container may be gone by now, or cut off, and its address another's.
     if (resident.cut || !this.#options.isCurrent(resident)) {
       asker.release();
@@ -281,6 +279,17 @@ export class Resolver {
     const length = this.#conclude(this.#reply, 0, lookup, answer, extendedError);
     if (length > 0) asker.send(this.#reply, length);
     else asker.release();
+  }
+
+  /** The asker that was kept, once. */
+  #stopWaiting(lookup: Lookup): Asker | null {
+    const { asker, resident } = lookup;
+    if (asker === null) return null;
+    lookup.asker = null;
+    const under = (this.#waiting.get(resident) ?? 1) - 1;
+    if (under > 0) this.#waiting.set(resident, under);
+    else this.#waiting.delete(resident);
+    return asker;
   }
 
   /** Decides the answer; then binds, observes, and writes the reply behind the question at `bytes[at]`. */

@@ -237,6 +237,7 @@ class DnsProxy implements DnsServer {
       this.#upstreams.receive(socket, firstSlot, count);
       return;
     }
+    this.#upstreams.changePort();
     const { serves, table } = this.#dependencies;
     const { memory, meta, metaBytes, slotSize } = this.#datagrams;
     for (let slot = firstSlot; slot < firstSlot + count; slot++) {
@@ -270,6 +271,7 @@ class DnsProxy implements DnsServer {
       this.#wait(message, address, connection.interfaceIndex, connection);
       return;
     }
+    this.#upstreams.changePort();
     this.#message.set(message);
     const length = this.#lookup(this.#message, 0, message.length, resident, connection);
     if (length > 0) connection.reply(this.#message, length);

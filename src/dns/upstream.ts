@@ -137,6 +137,7 @@ export class Upstreams {
   readonly #tickets = new Map<number, Exchange>();
   readonly #renewal: { cancel(): void };
   #ticking: { cancel(): void } | null = null;
+  #place = 0;
   #waiting = 0;
 
   constructor(options: UpstreamOptions) {
@@ -163,6 +164,14 @@ export class Upstreams {
   /** Lookups that wait. */
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /**
+   * Chooses another port at random. To be called before each batch of lookups: those of one batch go out through one
+   * socket of each upstream, so that their replies come in a batch too. Under light load a batch is one lookup.
+   */
+  changePort(): void {
+    this.#place = this.#options.random() % SOCKETS;
   }
 
   /** Whether a socket of the arena is one of ours. */
@@ -309,8 +318,7 @@ export class Upstreams {
     exchange.current = upstream;
     exchange.sentAt = now;
     exchange.retryAt = now + retryAfter;
-    const place = random() % SOCKETS;
-    const pooled = upstream.sockets[place] ?? this.#openSocket(upstream, place);
+    const pooled = upstream.sockets[this.#place] ?? this.#openSocket(upstream, this.#place);
     if (pooled === null) return false;
     let id = random();
     while (this.#tickets.has(pooled.socket.index * 65536 + id)) id = (id + 1) & 0xffff;
@@ -386,6 +394,7 @@ export class Upstreams {
 
   #tick(): void {
     const now = this.#options.clock.monotonic();
+    this.changePort();
     for (const exchange of this.#exchanges.values()) {
       if (now >= exchange.deadline) {
         this.stats.expired++;
