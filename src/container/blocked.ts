@@ -2,7 +2,7 @@
  * The blocked containers on disk: what has to be undone, and who stays blocked when the daemon starts again. Written
  * whole to a new file, synced, and renamed over the old one, so that a crash leaves either the old list or the new.
  */
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { open, readFile, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { systemCode, TidesmanError } from "../errors.ts";
 import type { RestartPolicy } from "./engine.ts";
@@ -69,7 +69,6 @@ export class BlockedFile {
 
   async #replace(text: string): Promise<void> {
     try {
-      await mkdir(this.#directory, { recursive: true });
       const temporary = `${this.#path}.new`;
       const file = await open(temporary, "w", 0o600);
       try {

@@ -17,6 +17,8 @@ export interface World extends AsyncDisposable {
   readonly states: RegistryState[];
   /** The listener's view: what is present after all changes. */
   readonly present: Map<string, Container>;
+  /** Called with every change, after it was taken in. */
+  onChange: (change: RegistryChange) => void;
 }
 
 export const silent = { debug() {}, info() {}, warn() {}, error() {} };
@@ -47,20 +49,21 @@ export async function world(
       changes.push(change);
       for (const id of change.remove) present.delete(id);
       for (const container of change.upsert) present.set(container.id, container);
+      made.onChange(change);
     },
     onState: (state) => states.push(state),
     log: silent,
     namespaceDirectories: [docker.namespaceDirectory],
     ...(options.isBlocked === undefined ? {} : { isBlocked: options.isBlocked }),
   });
-  registry.start();
-  return {
+  const made: World = {
     docker,
     client,
     registry,
     changes,
     states,
     present,
+    onChange() {},
     async [Symbol.asyncDispose]() {
       await registry.stop();
       await client.close();
@@ -68,6 +71,8 @@ export async function world(
       docker[Symbol.dispose]();
     },
   };
+  registry.start();
+  return made;
 }
 
 /** Resolves when `condition` holds; throws `what` when it does not within `deadline` milliseconds. */
