@@ -120,6 +120,8 @@ export class Ruleset {
   #known: ReadonlySet<string> = new Set();
   readonly #cut = new Set<string>();
   #installed = false;
+  /** Monotonic milliseconds when our last change ended; Infinity while one is made. */
+  #changedAt = Number.NEGATIVE_INFINITY;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: RulesetOptions) {
@@ -153,7 +155,9 @@ export class Ruleset {
       run,
       clock,
       warn,
+      find: () => this.#inTurn(async () => (await this.#findDifferences()) ?? []),
       repair: () => this.#inTurn(() => this.#repair()),
+      changedAt: () => this.#changedAt,
       onTampered,
     });
   }
@@ -231,6 +235,15 @@ export class Ruleset {
   // ------------------------------------------------------------------------------------------ what the above is made of
 
   async #install(): Promise<void> {
+    this.#changedAt = Number.POSITIVE_INFINITY;
+    try {
+      await this.#installAll();
+    } finally {
+      this.#changedAt = this.#options.clock.monotonic();
+    }
+  }
+
+  async #installAll(): Promise<void> {
     const families = await this.#available();
     this.#patterns = disjointPatterns([...this.#options.config.interfaces, ...this.#interfaces]);
     for (const pattern of this.#patterns) {
@@ -290,11 +303,9 @@ export class Ruleset {
     return found;
   }
 
-  async #repair(): Promise<readonly string[]> {
-    const found = await this.#findDifferences();
-    if (found === null || found.length === 0) return [];
-    await this.#install();
-    return found;
+  /** Unless the rules were removed in the meantime. */
+  async #repair(): Promise<void> {
+    if (this.#installed) await this.#install();
   }
 
   /** The families that can be guarded, found out once. */

@@ -16,8 +16,11 @@ export interface WatchOptions {
   readonly run: Run;
   readonly clock: Clock;
   readonly warn: (message: string) => void;
-  /** Puts right what was changed; tells what that was, nothing when all was well. */
-  readonly repair: () => Promise<readonly string[]>;
+  /** What was changed; empty when all is well. */
+  readonly find: () => Promise<readonly string[]>;
+  readonly repair: () => Promise<void>;
+  /** Monotonic milliseconds when we ended our last change of the rules; Infinity while we are at it. */
+  readonly changedAt: () => number;
   readonly onTampered: (detail: string) => void;
 }
 
@@ -26,6 +29,10 @@ const SLOW_LOOK = 30_000;
 const QUICK_LOOK = 1_000;
 /** A change often comes in several transactions; milliseconds to wait for the rest. */
 const SETTLE = 20;
+/** Milliseconds that the monitor has to say who it was, when looking was faster. */
+const WORD = 200;
+/** Milliseconds after a change of ours in which `iptables-restore` is taken to be ours: the monitor may be late. */
+const LATE = 2_000;
 /** Differences told in one message. */
 const MAX_TOLD = 3;
 
@@ -113,8 +120,16 @@ class RulesetWatcher implements Watch {
     }
     if (!this.#suspicious) return;
     this.#suspicious = false;
-    this.#culprits.add(`${generation.process} (pid ${generation.pid})`);
+    if (!this.#isOurs(generation.process)) {
+      this.#culprits.add(`${generation.process} (pid ${generation.pid})`);
+    }
     this.#settle();
+  }
+
+  /** `name`: as the kernel cuts it, to fifteen characters. */
+  #isOurs(name: string): boolean {
+    const { clock, changedAt } = this.#options;
+    return /^ip6?tables-/.test(name) && clock.monotonic() - changedAt() < LATE;
   }
 
   #settle(): void {
@@ -135,11 +150,8 @@ class RulesetWatcher implements Watch {
     let failed = false;
     do {
       this.#again = false;
-      const culprits = this.#culprits;
-      this.#culprits = new Set();
       try {
-        const found = await this.#options.repair();
-        if (found.length > 0 && !this.#closed) this.#options.onTampered(describe(found, culprits));
+        await this.#lookOnce();
       } catch (error) {
         failed = true;
         this.#options.warn(
@@ -152,6 +164,22 @@ class RulesetWatcher implements Watch {
     this.#next?.cancel();
     const wait = this.#monitor === undefined || failed ? QUICK_LOOK : SLOW_LOOK;
     this.#next = this.#options.clock.after(wait, () => void this.#look());
+  }
+
+  async #lookOnce(): Promise<void> {
+    const { clock, find, repair, onTampered } = this.#options;
+    const found = await find();
+    if (this.#closed) return;
+    if (found.length > 0) {
+      await repair();
+      if (this.#culprits.size === 0 && this.#monitor !== undefined) {
+        await new Promise<void>((resolve) => clock.after(WORD, resolve));
+      }
+    }
+    const culprits = this.#culprits;
+    this.#culprits = new Set();
+    if (found.length === 0 || this.#closed) return;
+    onTampered(describe(found, culprits));
   }
 }
 

@@ -30,6 +30,7 @@ let denied = new Set<string>();
 let handler: PacketHandler | undefined;
 let ruleset: Ruleset | undefined;
 let watch: Watch | undefined;
+let beating: { cancel(): void } | undefined;
 
 const ALLOW: Decision = {
   verdict: "allow",
@@ -107,7 +108,7 @@ serve({
     });
     await ruleset.install([]);
     beat();
-    clock.every(1000, beat);
+    beating = clock.every(1000, beat);
     // Keeps the process alive: timers of the clock do not.
     setInterval(() => undefined, 60_000);
   },
@@ -117,7 +118,10 @@ serve({
     watch = started(ruleset).watch((detail) => tampered.push(detail));
   },
   unwatch: () => watch?.close(),
-  remove: (options: { uninstall?: boolean }) => started(ruleset).remove(options),
+  remove(options: { uninstall?: boolean }) {
+    beating?.cancel();
+    return started(ruleset).remove(options);
+  },
   setKnown: (addresses: readonly string[]) => started(ruleset).setKnown(addresses),
   cut: (addresses: readonly string[]) => started(ruleset).cut(addresses),
   uncut: (addresses: readonly string[]) => started(ruleset).uncut(addresses),

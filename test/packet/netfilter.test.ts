@@ -4,6 +4,7 @@ import { Child } from "./child.ts";
 import { BAD, BAD6, GOOD, GOOD6, namespaceRefusal } from "./network.ts";
 import { NEVER, PacketWorld, SOON, until } from "./world.ts";
 
+t.setTimeout(110_000);
 const refusal = namespaceRefusal();
 const skip = refusal === null ? {} : { skip: refusal };
 
