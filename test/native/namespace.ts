@@ -1,6 +1,7 @@
 /** Network namespaces of a test's own, named by prefix and process id, gone when the test ends. */
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import type { Test } from "tap";
 
 /** Runs a command; its standard output. What it says on standard error comes with the error. */
@@ -35,4 +36,18 @@ export function unable(): string | false {
     if (!found) return `needs ${tool}`;
   }
   return false;
+}
+
+/** Runs `inside-PART.ts` as a process in a network namespace of its own, its subtests being ours. */
+export async function testInside(t: Test, part: string): Promise<void> {
+  const skip = unable();
+  t.setTimeout(110_000);
+  await t.test(part, { skip }, async (t) => {
+    const name = makeNamespace(t, part);
+    const script = fileURLToPath(new URL(`./inside-${part}.ts`, import.meta.url));
+    const enter = [`--net=/run/netns/${name}`, process.execPath, ...process.execArgv, script];
+    // Above the 30 seconds that a test has by itself, for machines that are busy.
+    const env = { ...process.env, TAP: "1", TAP_TIMEOUT: "100" };
+    await t.spawn("nsenter", enter, { env }, part);
+  });
 }
