@@ -243,6 +243,8 @@ function parseTransport(
       }
       return PARSE.WHOLE;
     default:
+      // No header is read, but those before it have to be there.
+      if (there < 0) return claimed < 0 ? PARSE.MALFORMED : PARSE.TRUNCATED;
       return PARSE.WHOLE;
   }
   packet.hasPorts = true;

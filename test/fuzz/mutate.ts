@@ -84,7 +84,10 @@ export interface FuzzTarget {
 export function fuzz(target: FuzzTarget, count: number, seed: number): void {
   const random = randomOf(seed);
   for (let number = 0; number < count; number++) {
-    const input = number < target.corpus.length ? target.corpus[number]! : mutate(target.corpus, random, target.maxLength);
+    const input =
+      number < target.corpus.length
+        ? target.corpus[number]!
+        : mutate(target.corpus, random, target.maxLength);
     try {
       target.check(input);
     } catch (error) {
