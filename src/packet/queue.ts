@@ -18,11 +18,12 @@ import {
   type PacketQueueStats,
   VERDICT,
 } from "../native/types.ts";
-import type { ConnectionEvent, Decision, Finding, ModelView, Observation, Policy } from "../policy/types.ts";
+import type { ConnectionEvent, Decision, Finding, Observation, Policy } from "../policy/types.ts";
 import { connectionFinding, portOf, spoofedSourceFinding } from "./finding.ts";
 import { type HeldPacket, HeldPackets, type HoldKey } from "./hold.ts";
 import type { InternalPrefixes } from "./internet.ts";
 import { type FlowMarks, flowMarks } from "./marks.ts";
+import { ObservedPorts } from "./observed.ts";
 import { FRAGMENT, PARSE, PROTOCOL, parsedPacket, parsePacket } from "./parse.ts";
 import { RepeatedFindings } from "./repeat.ts";
 import { sourceBelongsTo } from "./source.ts";
@@ -96,8 +97,6 @@ const RECEIVE_BUFFER = 4 << 20;
 const LOOKUP_PORT = 53;
 /** Refused connections remembered, so that their repetitions are counted and not told one by one. */
 const MAX_REPEATED = 4096;
-/** Learned ports remembered per container; beyond that they are told again. */
-const MAX_OBSERVED = 4096;
 const FAILURE_INTERVAL = 1000;
 
 const OUTCOME = {
@@ -126,7 +125,7 @@ class Packets implements PacketHandler {
   readonly #event: { -readonly [Key in keyof ConnectionEvent]: ConnectionEvent[Key] };
   readonly #ipv4 = new Uint8Array(4);
   readonly #ipv6 = new Uint8Array(16);
-  #observed = new WeakMap<Resident, { model: ModelView; ports: Set<number> }>();
+  readonly #observed = new ObservedPorts();
   #failures = 0;
   #lastFailureTold = Number.NEGATIVE_INFINITY;
   readonly #count = {
@@ -408,26 +407,19 @@ class Packets implements PacketHandler {
     this.#repeated.tell(key, spoofedSourceFinding(subject, effect, this.#deps.policy().revision), resident);
   }
 
-  /** Tells a port that the model may learn, once per container, protocol and port while the model stays the same. */
   #learn(resident: Resident): void {
-    const event = this.#event;
-    const model = event.profile.model;
-    if (model === null || !model.learning || !event.internet) return;
-    let observed = this.#observed.get(resident);
-    if (observed === undefined || observed.model !== model || observed.ports.size >= MAX_OBSERVED) {
-      observed = { model, ports: new Set() };
-      this.#observed.set(resident, observed);
-    }
-    const key = event.protocol * 65536 + event.port;
-    if (observed.ports.has(key)) return;
-    observed.ports.add(key);
-    this.#deps.observe({
+    const { profile, protocol, port, internet } = this.#event;
+    const { model } = profile;
+    const { clock, observe } = this.#deps;
+    if (model === null || !internet) return;
+    if (!this.#observed.isNew(resident, model, protocol, port, clock.monotonic())) return;
+    observe({
       kind: "outboundPort",
       model: model.key,
       container: resident.container.id,
-      protocol: event.protocol,
-      port: event.port,
-      time: this.#deps.clock.now(),
+      protocol,
+      port,
+      time: clock.now(),
     });
   }
 

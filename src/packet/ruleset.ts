@@ -51,7 +51,8 @@ import type { Clock } from "../clock.ts";
 import type { NetworkConfig } from "../config.ts";
 import { TidesmanError } from "../errors.ts";
 import type { Native } from "../native/types.ts";
-import type { Run, RunResult } from "../run.ts";
+import type { Run } from "../run.ts";
+import { commandError } from "./command-error.ts";
 import {
   differences,
   type Installed,
@@ -320,9 +321,9 @@ export class Ruleset {
         const wanted = tableRules(family, { config, dns, failMode });
         families.push({ family, command, wanted, installed: null, createdTables: [] });
       } else if (family === 4) {
-        throw failure(`${command}-save`, result);
+        throw commandError(`${command}-save`, result);
       } else {
-        warn(`IPv6 is not guarded: \`${failure(`${command}-save`, result).message}\``);
+        warn(`IPv6 is not guarded: \`${commandError(`${command}-save`, result).message}\``);
       }
     }
     this.#families = families;
@@ -331,27 +332,27 @@ export class Ruleset {
 
   async #save(state: FamilyState): Promise<Installed> {
     const result = await this.#options.run(`${state.command}-save`, []);
-    if (result.status !== 0) throw failure(`${state.command}-save`, result);
+    if (result.status !== 0) throw commandError(`${state.command}-save`, result);
     return parseInstalled(result.stdout);
   }
 
   async #restore(state: FamilyState, text: string): Promise<void> {
     const command = `${state.command}-restore`;
     const result = await this.#options.run(command, ["-w", LOCK_WAIT, "--noflush"], text);
-    if (result.status !== 0) throw failure(command, result, text);
+    if (result.status !== 0) throw commandError(command, result, text);
   }
 
   async #ipset(text: string): Promise<void> {
     if (text === "") return;
     const result = await this.#options.run("ipset", ["restore", "-exist"], text);
-    if (result.status !== 0) throw failure("ipset", result, text);
+    if (result.status !== 0) throw commandError("ipset", result, text);
   }
 
   async #entries(name: string, mayLack = false): Promise<ReturnType<typeof parseEntries>> {
     const result = await this.#options.run("ipset", ["save", name]);
     if (result.status === 0) return parseEntries(result.stdout);
     if (mayLack) return [];
-    throw failure("ipset", result);
+    throw commandError("ipset", result);
   }
 
   /** What an earlier life of ours left there leaves, what is known now enters. */
@@ -400,13 +401,14 @@ export class Ruleset {
   async #destroySets(): Promise<void> {
     const { run, clock } = this.#options;
     const listed = await run("ipset", ["list", "-n"]);
-    if (listed.status !== 0) throw failure("ipset", listed);
+    if (listed.status !== 0) throw commandError("ipset", listed);
     const there = new Set(listed.stdout.split("\n"));
     for (const name of [...allSets(4), ...allSets(6)].filter((set) => there.has(set))) {
       for (let attempt = 1; ; attempt++) {
         const result = await run("ipset", ["destroy", name]);
         if (result.status === 0) break;
-        if (attempt === RELEASE_TRIES || !result.stderr.includes("in use")) throw failure("ipset", result);
+        if (attempt === RELEASE_TRIES || !result.stderr.includes("in use"))
+          throw commandError("ipset", result);
         await new Promise<void>((resolve) => clock.after(RELEASE_DELAY, resolve));
       }
     }
@@ -417,28 +419,4 @@ export class Ruleset {
     this.#turn = result.catch(() => undefined);
     return result;
   }
-}
-
-/** The error of a command that failed, with the line of `input` that it refused where it names one. */
-function failure(command: string, result: RunResult, input?: string): TidesmanError {
-  const said = result.stderr.trim().split("\n").join("; ");
-  if (result.status === 127) {
-    return new TidesmanError(
-      "TM_RULESET_TOOL_MISSING",
-      `\`${command}\` was not found; install the package \`${command === "ipset" ? "ipset" : "iptables"}\``,
-    );
-  }
-  if (/permission denied|must be root|operation not permitted/i.test(said)) {
-    return new TidesmanError(
-      "TM_NOT_PERMITTED",
-      `\`${command}\` needs CAP_NET_ADMIN (${said}); run as root or as the systemd unit does`,
-    );
-  }
-  const line = Number(/line:? (\d+)/i.exec(said)?.[1] ?? 0);
-  const rule = line > 0 ? input?.split("\n")[line - 1] : undefined;
-  const at = rule === undefined ? "" : ` at \`${rule}\``;
-  return new TidesmanError(
-    "TM_RULESET",
-    `\`${command}\` failed with status ${result.status}${at}: ${said}; see \`tidesman doctor\` for what the kernel lacks`,
-  );
 }

@@ -456,16 +456,19 @@ t.test("a container that is cut off sends nothing", async (t) => {
 });
 
 t.test("ports are learned once", async (t) => {
-  const model = (learning: boolean): ModelView => ({
+  const held = new Set<number>();
+  const model = { learning: true };
+  const view: ModelView = {
     key: "sha256:0",
-    state: learning ? "learning" : "active",
-    learning,
+    state: "learning",
+    get learning() {
+      return model.learning;
+    },
     name: () => null,
-    outboundPort: () => false,
-  });
+    outboundPort: (_protocol, port) => held.has(port),
+  };
   const w = world();
-  const learning = model(true);
-  const resident = w.add("c1", 7, [C1], { model: learning });
+  w.add("c1", 7, [C1], { model: view });
   for (const port of [443, 443, 80]) w.send(from(ipv4(C1, GOOD, tcp(1, port))));
   w.send(from(ipv4(C1, GOOD, udp(1, 443))));
   w.send(from(ipv4(C1, "172.17.0.9", tcp(1, 9000))));
@@ -479,12 +482,20 @@ t.test("ports are learned once", async (t) => {
       ["sha256:0", "c1", 17, 443],
     ],
   );
-  resident.profile = { ...resident.profile!, model: model(false) };
+  w.add("c2", 8, ["172.17.0.3"], { model: view });
+  w.send(from(ipv4("172.17.0.3", GOOD, tcp(1, 443)), { physInDevice: 8 }));
+  t.equal(w.observations.length, 4, "by every container");
+  model.learning = false;
   w.send(from(ipv4(C1, GOOD, tcp(1, 8443))));
-  t.equal(w.observations.length, 3, "an active model is not taught");
-  resident.profile = { ...resident.profile!, model: model(true) };
+  t.equal(w.observations.length, 4, "an active model is not taught");
+  model.learning = true;
+  held.add(443);
+  w.clock.advance(60_000);
   w.send(from(ipv4(C1, GOOD, tcp(1, 443))));
-  t.equal(w.observations.length, 4, "one that learns anew is");
+  t.equal(w.observations.length, 4, "nor one that holds the port");
+  held.clear();
+  w.send(from(ipv4(C1, GOOD, tcp(1, 443))));
+  t.equal(w.observations.length, 5, "one that was made to forget is");
 });
 
 t.test("a mask that is not two adjacent bits is refused", async (t) => {
