@@ -1,6 +1,6 @@
 import t, { type Test } from "tap";
 import type { Effect } from "../../src/policy/types.ts";
-import { askedName, type Message, parse, query, record, reply, TYPES } from "./wire.ts";
+import { askedName, type Message, parse, type QueryParts, query, record, reply, TYPES } from "./wire.ts";
 import { type Asked, model, World, type WorldOptions } from "./world.ts";
 
 async function world(t: Test, options: WorldOptions = {}): Promise<World> {

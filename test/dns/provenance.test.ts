@@ -1,0 +1,143 @@
+import fc from "fast-check";
+import t from "tap";
+import { parseAddress } from "../../src/address.ts";
+import { ContainerTable, type Resident } from "../../src/container/table.ts";
+import { Provenance } from "../../src/dns/provenance.ts";
+
+const MINUTE = 60_000;
+
+function resident(id: string, table = new ContainerTable(), startedAt = 1): Resident {
+  return table.upsert({
+    id,
+    name: id,
+    image: "i",
+    imageDigest: "d",
+    namespace: null,
+    labels: {},
+    state: "running",
+    pid: 1,
+    startedAt,
+    networkNamespace: "",
+    networks: [],
+    networkMode: "bridge",
+  });
+}
+const bytes = (text: string): Uint8Array => parseAddress(text) ?? new Uint8Array();
+const ipv4 = (number: number): Uint8Array => Uint8Array.of(10, number >> 16, number >> 8, number);
+
+function names(provenance: Provenance, of: Resident, address: Uint8Array, now: number): readonly string[] {
+  return provenance.names(of, address, 0, address.length, now);
+}
+
+t.test("most recent first, the asked name before its aliases, of both families", async (t) => {
+  const provenance = new Provenance();
+  const c = resident("c");
+  provenance.bind(c, ["a.example", "cdn.example"], [bytes("198.51.100.7"), bytes("2001:db8::7")], 60, 0);
+  provenance.bind(c, ["b.example"], [bytes("198.51.100.7")], 60, 1);
+  t.same(names(provenance, c, bytes("198.51.100.7"), 2), ["b.example", "a.example", "cdn.example"]);
+  t.same(names(provenance, c, bytes("2001:db8::7"), 2), ["a.example", "cdn.example"]);
+  t.equal(
+    names(provenance, c, bytes("198.51.100.8"), 2),
+    names(provenance, c, bytes("198.51.100.9"), 2),
+    "a miss makes nothing",
+  );
+});
+
+t.test("a binding lives ten minutes, or its TTL and one, and longer while it is used", async (t) => {
+  const provenance = new Provenance();
+  const c = resident("c");
+  const address = bytes("198.51.100.7");
+  provenance.bind(c, ["short.example"], [address], 0, 0);
+  t.equal(names(provenance, c, address, 9 * MINUTE).length, 1, "used: ten minutes more");
+  t.equal(names(provenance, c, address, 18 * MINUTE).length, 1);
+  t.equal(names(provenance, c, address, 29 * MINUTE).length, 0);
+  provenance.bind(c, ["long.example"], [address], 3600, 0);
+  provenance.sweep(61 * MINUTE - 1);
+  t.equal(provenance.count, 1);
+  provenance.sweep(61 * MINUTE);
+  t.equal(provenance.count, 0);
+});
+
+t.test("nothing is shared, nothing outlives the container", async (t) => {
+  const table = new ContainerTable();
+  const provenance = new Provenance();
+  const [a, b] = [resident("a", table), resident("b", table)];
+  provenance.bind(a, ["a.example"], [bytes("198.51.100.7")], 60, 0);
+  t.same(names(provenance, b, bytes("198.51.100.7"), 0), []);
+  const again = resident("a", table, 2);
+  t.not(again.generation, a.generation);
+  t.same(names(provenance, again, bytes("198.51.100.7"), 0), []);
+  provenance.forget(a);
+  t.equal(provenance.count, 0);
+  provenance.bind(again, ["a.example"], [bytes("198.51.100.7")], 60, 0);
+  provenance.forget(a);
+  t.equal(provenance.count, 1, "the old life's end does not touch the new one");
+});
+
+t.test("caps: the longest unused go first, and only lost addresses end shortcuts", async (t) => {
+  const provenance = new Provenance();
+  const c = resident("c");
+  for (let index = 0; index < 300; index++)
+    provenance.bind(c, ["rotating.example"], [ipv4(index)], 60, index);
+  t.equal(provenance.count, 256);
+  t.same(names(provenance, c, ipv4(0), 300), []);
+  t.same(names(provenance, c, ipv4(299), 300), ["rotating.example"]);
+  for (let index = 0; index < 100; index++) provenance.bind(c, [`n${index}.example`], [ipv4(999)], 60, 300);
+  t.equal(names(provenance, c, ipv4(999), 300).length, 64);
+  t.equal(names(provenance, c, ipv4(999), 300)[0], "n99.example");
+  t.equal(provenance.epoch(c), 0);
+  names(provenance, c, ipv4(50), 301);
+  for (let index = 0; index < 4000; index++)
+    provenance.bind(c, [`m${index}.example`], [ipv4(1000 + index)], 60, 400);
+  t.equal(provenance.count, 4096);
+  t.not(provenance.epoch(c), 0);
+  t.same(names(provenance, c, ipv4(50), 401), ["rotating.example"], "what was used lately stays");
+  t.same(names(provenance, c, ipv4(51), 401), []);
+});
+
+t.test("agrees with a list of everything ever bound", async () => {
+  const table = new ContainerTable();
+  const residents = [resident("a", table), resident("b", table)];
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.record({
+          who: fc.nat(1),
+          name: fc.nat(5),
+          address: fc.nat(5),
+          ttl: fc.nat(2000),
+          wait: fc.nat(5 * MINUTE),
+          read: fc.boolean(),
+          sweep: fc.boolean(),
+        }),
+        { maxLength: 60 },
+      ),
+      (steps) => {
+        const provenance = new Provenance();
+        let list: { who: number; name: string; address: number; expires: number }[] = [];
+        let now = 0;
+        for (const { who, name, address, ttl, wait, read, sweep } of steps) {
+          now += wait;
+          if (sweep) provenance.sweep(now);
+          const about = list.filter(
+            (item) => item.who === who && item.address === address && item.expires > now,
+          );
+          if (read) {
+            const found = names(provenance, residents[who]!, ipv4(address), now);
+            if (found.join() !== about.map((item) => item.name).join()) return false;
+            for (const item of about) item.expires = Math.max(item.expires, now + 10 * MINUTE);
+            continue;
+          }
+          const text = `n${name}.example`;
+          provenance.bind(residents[who]!, [text], [ipv4(address)], ttl, now);
+          const old = about.find((item) => item.name === text);
+          const expires = Math.max(now + Math.max(ttl * 1000 + MINUTE, 10 * MINUTE), old?.expires ?? 0);
+          list = list.filter((item) => !(item.who === who && item.address === address && item.name === text));
+          list.unshift({ who, name: text, address, expires });
+        }
+        return true;
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
