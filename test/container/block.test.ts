@@ -1,0 +1,321 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t from "tap";
+import { ManualClock, systemClock } from "../../src/clock.ts";
+import { Blocker, type BlockerOptions } from "../../src/container/block.ts";
+import type { BlockedContainer } from "../../src/container/blocked.ts";
+import type { HostProcesses } from "../../src/container/processes.ts";
+import type { Container } from "../../src/container/types.ts";
+import { TidesmanError } from "../../src/errors.ts";
+import type { FakeContainer } from "./fake-docker.ts";
+import { agrees, silent, until, type World, world } from "./world.ts";
+
+interface Cell extends AsyncDisposable {
+  readonly it: World;
+  readonly blocker: Blocker;
+  readonly file: string;
+  readonly killed: number[];
+  readonly cuts: [container: string, on: boolean][];
+  readonly stored: () => BlockedContainer[];
+  /** Another blocker on the same file: the daemon was started again. */
+  readonly reopen: () => Promise<Blocker>;
+}
+
+/** A world with a blocker that sees every change, as the daemon wires it. */
+async function cell(more: Partial<BlockerOptions> = {}): Promise<Cell> {
+  const directory = mkdtempSync(join(tmpdir(), "tm-ctr-"));
+  const file = join(directory, "blocked.json");
+  const killed: number[] = [];
+  const cuts: [string, boolean][] = [];
+  let blocker: Blocker | null = null;
+  const it = await world({ isBlocked: (id) => blocker?.isBlocked(id) ?? false });
+  const processes: HostProcesses = {
+    belongs: (pid, id) => it.docker.containers.get(id)?.pid === pid,
+    runs: (pid) => [...it.docker.containers.values()].some((each) => each.pid === pid),
+    kill(pid) {
+      killed.push(pid);
+      const container = [...it.docker.containers.values()].find((each) => each.pid === pid);
+      if (container !== undefined) it.docker.die(container.id);
+    },
+  };
+  const open = (): Promise<Blocker> =>
+    Blocker.open({
+      docker: it.client,
+      native: it.docker.native,
+      processes,
+      clock: systemClock,
+      action: "kill",
+      file,
+      cut: (container, on) => cuts.push([container, on]),
+      onChange: (id) => it.registry.touch(id),
+      log: silent,
+      ...more,
+    });
+  blocker = await open();
+  const opened: Blocker[] = [blocker];
+  it.onChange = (change) => blocker?.observe(change);
+  await until(() => it.registry.state.connected, "connected");
+  return {
+    it,
+    get blocker() {
+      return opened.at(-1) as Blocker;
+    },
+    file,
+    killed,
+    cuts,
+    stored: () => (JSON.parse(readFileSync(file, "utf8")) as { containers: BlockedContainer[] }).containers,
+    async reopen() {
+      await blocker?.stop();
+      blocker = await open();
+      opened.push(blocker);
+      return blocker;
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(opened.map((each) => each.stop()));
+      await it[Symbol.asyncDispose]();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A running container with open connections, as the registry knows it. */
+async function runs({ it }: Cell, policy = "no"): Promise<{ fake: FakeContainer; container: Container }> {
+  const fake = it.docker.create("web");
+  fake.restartPolicy = { Name: policy, MaximumRetryCount: 0 };
+  it.docker.start(fake.id);
+  await until(() => agrees(it), "it runs");
+  it.docker.native.connections.set(fake.sandbox, 3);
+  it.docker.native.flows.push({ source: "172.20.0.2", destination: "203.0.113.1", mark: 0 });
+  const container = it.present.get(fake.id);
+  if (container === undefined) throw new Error("unknown");
+  return { fake, container };
+}
+
+t.test("stopped in the right order, and for good", async (t) => {
+  await using here = await cell();
+  const { it, blocker } = here;
+  const { fake, container } = await runs(here, "always");
+  let atKill: { policy: string; stored: BlockedContainer[]; reset: boolean } | null = null;
+  it.docker.onKill = ({ id, restartPolicy }) => {
+    const reset = it.docker.native.calls.some(([call]) => call === "resetConnections");
+    atKill = { policy: restartPolicy.Name, stored: here.stored(), reset };
+    it.docker.die(id);
+  };
+  const [outcome, same] = await Promise.all([
+    blocker.block(container, "lookup of evil.example"),
+    blocker.block(container, "again"),
+  ]);
+  t.equal(same, outcome, "two calls, one action");
+  t.match(outcome, {
+    result: "killed",
+    bySignal: false,
+    connectionsReset: 3,
+    conntrackDeleted: 1,
+    failures: [],
+  });
+  t.match(atKill, {
+    policy: "no",
+    reset: true,
+    stored: [
+      {
+        id: fake.id,
+        name: "web",
+        restartPolicy: { name: "always" },
+        ran: true,
+        reason: "lookup of evil.example",
+      },
+    ],
+  });
+  t.match(blocker.blocked(), [{ id: fake.id, addresses: container.networks[0]?.addresses }]);
+  t.ok(blocker.isBlocked(fake.id));
+  await until(
+    () => it.registry.find("web")?.state === "blocked" && it.present.size === 0,
+    "shown as blocked",
+  );
+  t.equal(here.killed.length, 0);
+
+  await t.rejects(blocker.unblock("other"), { code: "TM_NOT_FOUND" });
+  const undone = await blocker.unblock("web");
+  t.match(undone, { result: "running", error: null, container: { id: fake.id } });
+  t.equal(fake.restartPolicy.Name, "always");
+  t.same(here.cuts.at(-1), [fake.id, false]);
+  await until(() => agrees(it), "it runs again");
+  t.equal(it.registry.find("web")?.state, "running");
+  t.same(here.stored(), []);
+  t.notOk(blocker.isBlocked(fake.id));
+  await t.rejects(blocker.unblock("web"), { code: "TM_NOT_FOUND", exitStatus: 1 });
+});
+
+t.test("whoever starts it again sees it cut and stopped again", async (t) => {
+  await using here = await cell();
+  const { it, blocker } = here;
+  const { fake, container } = await runs(here);
+  await blocker.block(container, "test");
+  for (let round = 0; round < 3; round++) {
+    here.cuts.length = 0;
+    it.docker.start(fake.id);
+    await until(() => fake.pid === 0, "stopped again");
+    await until(() => it.present.size === 0, "and known to be");
+    t.same(here.cuts[0], [fake.id, true]);
+  }
+  const again = await here.reopen();
+  t.ok(again.isBlocked(fake.id), "also after a restart of the daemon");
+  it.docker.start(fake.id);
+  await until(() => fake.pid === 0, "stopped again");
+  t.equal((await again.unblock(fake.id.slice(0, 12))).result, "running");
+  await until(() => agrees(it), "it runs");
+  t.not(fake.pid, 0);
+});
+
+t.test("pause", async (t) => {
+  await using here = await cell({ action: "pause" });
+  const { it, blocker } = here;
+  const { fake, container } = await runs(here, "always");
+  t.match(await blocker.block(container, "test"), { result: "paused", connectionsReset: 3, failures: [] });
+  t.equal(fake.status, "paused");
+  it.docker.unpause(fake.id);
+  await until(() => fake.status === "paused", "paused again");
+  t.match(await blocker.unblock("web"), { result: "running" });
+  t.equal(fake.status, "running");
+  t.equal(fake.restartPolicy.Name, "always");
+  await until(() => agrees(it), "known");
+
+  it.docker.fail(/\/pause/, 500);
+  it.docker.native.connections.set(fake.sandbox, 0);
+  const now = it.present.get(fake.id);
+  if (now === undefined) throw new Error("unknown");
+  t.match(
+    await blocker.block(now, "test"),
+    { result: "killed", failures: [/pause: .*500/] },
+    "a pause that fails: killed",
+  );
+});
+
+t.test("an engine that fails or lets us wait is passed over", async (t) => {
+  await using here = await cell();
+  const { it, blocker } = here;
+  const { fake, container } = await runs(here);
+  const { pid } = fake;
+  it.docker.fail(/\/kill/, 500);
+  t.match(await blocker.block(container, "test"), {
+    result: "killed",
+    bySignal: true,
+    failures: [/kill: .*500/],
+  });
+  t.same(here.killed, [pid]);
+  await blocker.unblock("web");
+  await until(() => agrees(it), "it runs");
+
+  const clock = new ManualClock();
+  const slow = await cell({ clock });
+  const other = await runs(slow, "always");
+  const held = Promise.withResolvers<void>();
+  slow.it.docker.delay(/\/kill/, () => held.promise);
+  const began = performance.now();
+  const outcome = await slow.blocker.block(other.container, "test");
+  // The deadline of a call is the client's clock, which is the system's here.
+  t.match(outcome, { result: "killed", bySignal: true, failures: [/kill: .*in time/] });
+  t.ok(performance.now() - began < 10_000);
+  t.equal(other.fake.restartPolicy.Name, "no");
+  held.resolve();
+  await slow[Symbol.asyncDispose]();
+});
+
+t.test("no questions answered: killed all the same, the policy is seen to later", async (t) => {
+  await using here = await cell();
+  const { it, blocker } = here;
+  const { fake, container } = await runs(here, "always");
+  it.docker.fail(/containers\/\w+\/json/, 500);
+  t.match(await blocker.block(container, "test"), { result: "killed", failures: [/inspect/] });
+  t.match(blocker.blocked(), [{ restartPolicy: null, ran: true }]);
+  it.docker.start(fake.id);
+  await until(() => fake.pid === 0 && fake.restartPolicy.Name === "no", "stopped again");
+  await until(() => here.stored()[0]?.restartPolicy?.name === "always", "remembered");
+  await blocker.unblock("web");
+  t.equal(fake.restartPolicy.Name, "always");
+});
+
+t.test("gone, stopped, not to be reset", async (t) => {
+  await using here = await cell();
+  const { it, blocker } = here;
+  const { fake, container } = await runs(here);
+  it.docker.native.failNext("resetConnections", new TidesmanError("TM_NATIVE_SYSCALL", "no"));
+  it.docker.native.failNext("conntrackDelete", new TidesmanError("TM_NATIVE_SYSCALL", "no"));
+  t.match(await blocker.block(container, "test"), { result: "killed", failures: [/reset/, /conntrack/] });
+  t.match(await blocker.block(container, "test"), { result: "stopped", connectionsReset: 0 });
+  it.docker.remove(fake.id);
+  t.match(await blocker.block(container, "test"), { result: "gone", failures: [] });
+  t.match(blocker.blocked(), [{ goneAt: Number }]);
+  t.match(await blocker.unblock("web"), { result: "gone", error: null });
+
+  const host = it.docker.create("host", { networkMode: "host" });
+  it.docker.start(host.id);
+  await until(() => it.present.has(host.id), "known");
+  const known = it.present.get(host.id);
+  if (known === undefined) throw new Error("unknown");
+  it.docker.native.calls.length = 0;
+  t.match(await blocker.block({ ...known, networkNamespace: "/proc/1/ns/net" }, "test"), {
+    result: "killed",
+  });
+  t.notOk(
+    it.docker.native.calls.some(([call]) => call === "resetConnections"),
+    "the host's connections are not its own",
+  );
+});
+
+t.test("unblock while the engine is away changes nothing", async (t) => {
+  await using here = await cell();
+  const { it, blocker } = here;
+  const { fake, container } = await runs(here, "always");
+  await blocker.block(container, "test");
+  await it.docker.close();
+  await t.rejects(blocker.unblock("web"), { code: "TM_DOCKER" });
+  t.ok(blocker.isBlocked(fake.id));
+  t.equal(here.stored().length, 1);
+  await it.docker.listen();
+  it.docker.fail(/\/start/, 500);
+  t.match(await blocker.unblock("web"), { result: "failed", error: /500/ });
+  t.notOk(blocker.isBlocked(fake.id));
+});
+
+t.test("the removed are forgotten after a while", async (t) => {
+  const clock = new ManualClock(1_000_000);
+  await using here = await cell({ clock });
+  const { it, blocker } = here;
+  const { fake, container } = await runs(here);
+  await blocker.block(container, "test");
+  it.docker.remove(fake.id);
+  clock.advance(5 * 60_000);
+  await until(() => blocker.blocked()[0]?.goneAt !== null, "noticed");
+  clock.advance(50 * 60_000);
+  t.equal(blocker.blocked().length, 1);
+  await until(() => {
+    clock.advance(5 * 60_000);
+    return blocker.blocked().length === 0;
+  }, "forgotten");
+  await until(() => here.stored().length === 0, "on the disk too");
+});
+
+t.test("a list that cannot be understood is set aside", async (t) => {
+  await using here = await cell();
+  const { container } = await runs(here);
+  await here.blocker.block(container, "test");
+  for (const text of ["{", "[]", '{"version":2,"containers":[]}', '{"version":1,"containers":[{"id":1}]}']) {
+    writeFileSync(here.file, text);
+    t.same((await here.reopen()).blocked(), [], text);
+    t.equal(readFileSync(`${here.file}.unreadable`, "utf8"), text);
+  }
+});
+
+t.test("a disk that takes nothing does not keep it from being stopped", async (t) => {
+  await using here = await cell({ file: "/proc/no-such-folder/blocked.json" });
+  const { fake, container } = await runs(here);
+  t.match(await here.blocker.block(container, "test"), {
+    result: "killed",
+    failures: [/remember: cannot write/],
+  });
+  t.equal(fake.pid, 0);
+  await t.rejects(here.blocker.unblock("web"), { code: "TM_STORE" });
+  t.ok(here.blocker.isBlocked(fake.id));
+});
