@@ -2,7 +2,9 @@
 import type { ChildProcess } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { MAX_AUDIT_LIMIT } from "../../src/audit/filter.ts";
 import type { AuditRecord } from "../../src/audit/record.ts";
+import { ControlClient } from "../../src/control/client.ts";
 import type { ContainerReport, ModelReport, StatusReport } from "../../src/control/types.ts";
 import type { PolicyFile, RuleFile } from "../../src/policy/schema.ts";
 import { INTERNET } from "./network.ts";
@@ -36,11 +38,14 @@ export const CATCH_ALL: RuleFile = {
 export class Appliance {
   readonly #world: World;
   readonly directory: string;
+  /** The same that the command line uses, without a process for each question. */
+  readonly #client: ControlClient;
   #child: ChildProcess | undefined;
 
   private constructor(world: World, directory: string) {
     this.#world = world;
     this.directory = directory;
+    this.#client = new ControlClient(join(directory, "run"));
   }
 
   /** Writes the files; `name` is unique within the world. */
@@ -93,10 +98,14 @@ export class Appliance {
   async start(docker: StatusReport["docker"]["state"] = "connected"): Promise<void> {
     const child = this.#world.host.start(process.execPath, [MAIN, "daemon", ...this.#places()], this.log);
     this.#child = child;
-    const outcome = await until("the daemon answers", async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return "ended";
-      return (await this.status()).docker.state === docker ? "up" : undefined;
-    }).catch((error: unknown) => String(error));
+    const outcome = await until(
+      "the daemon answers",
+      async () => {
+        if (child.exitCode !== null || child.signalCode !== null) return "ended";
+        return (await this.status()).docker.state === docker ? "up" : undefined;
+      },
+      60_000,
+    ).catch((error: unknown) => String(error));
     if (outcome !== "up") throw new Error(`the daemon did not come up: ${outcome}\n${this.logText()}`);
   }
 
@@ -142,33 +151,31 @@ export class Appliance {
     });
   }
 
-  async #json(...args: string[]): Promise<string> {
-    const output = await this.cli(...args, "--json");
-    if (output.status > 1) throw new Error(`tidesman ${args.join(" ")}: ${output.stderr}`);
-    return output.stdout;
+  status(): Promise<StatusReport> {
+    return this.#client.status();
   }
 
-  async status(): Promise<StatusReport> {
-    return JSON.parse(await this.#json("status"));
+  containers(): Promise<readonly ContainerReport[]> {
+    return this.#client.containers();
   }
 
-  async containers(): Promise<ContainerReport[]> {
-    return JSON.parse(await this.#json("containers"));
+  models(): Promise<readonly ModelReport[]> {
+    return this.#client.models();
   }
 
-  async models(): Promise<ModelReport[]> {
-    return JSON.parse(await this.#json("models", "list"));
-  }
-
-  /** Oldest first. */
-  async audits(): Promise<AuditRecord[]> {
-    const lines = (await this.#json("audits")).split("\n").filter((line) => line !== "");
-    return lines.map((line): AuditRecord => JSON.parse(line)).sort((a, b) => (a.id < b.id ? -1 : 1));
+  /** All of them, oldest first. */
+  async audits(): Promise<readonly AuditRecord[]> {
+    const all: AuditRecord[] = [];
+    for (;;) {
+      const page = await this.#client.audits({ after: all.at(-1)?.id ?? "", limit: MAX_AUDIT_LIMIT });
+      all.push(...page);
+      if (page.length < MAX_AUDIT_LIMIT) return all;
+    }
   }
 
   /** Waits for an audit that `matches`; what there is instead is part of the refusal. */
-  async audit(what: string, matches: (audit: AuditRecord) => boolean, limit = 10_000): Promise<AuditRecord> {
-    let seen: AuditRecord[] = [];
+  async audit(what: string, matches: (audit: AuditRecord) => boolean, limit = 30_000): Promise<AuditRecord> {
+    let seen: readonly AuditRecord[] = [];
     return until(
       `an audit: ${what}`,
       async () => {
@@ -187,8 +194,7 @@ export class Appliance {
   /** Writes new rules and tells the daemon; resolves when they are in force. */
   async reload(rules: readonly RuleFile[]): Promise<void> {
     this.writePolicy(rules);
-    const output = await this.cli("policy", "reload");
-    if (output.status !== 0) throw new Error(`policy reload: ${output.stderr}`);
+    await this.#client.reload();
   }
 
   #places(): string[] {

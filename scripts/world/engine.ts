@@ -57,10 +57,12 @@ export class LabContainer {
     await this.#engine.docker(["rm", "-f", this.id]);
   }
 
-  /** Answers of one lookup with `dig +short`, one a line; empty when there was none. `args`: `@SERVER`, `+tcp`, a type. */
+  /**
+   * Answers of one lookup with `dig +short`, one a line; none within 8 seconds: empty. `args`: `@SERVER`, `+tcp`, a type,
+   * `+time=1` where no answer is expected.
+   */
   async lookup(name: string, ...args: string[]): Promise<string[]> {
-    const options = args.includes("+tries=2") ? args : ["+tries=1", ...args];
-    const output = await this.exec(["dig", "+short", "+time=2", ...options, name]);
+    const output = await this.exec(["dig", "+short", "+tries=1", "+time=8", ...args, name]);
     return output.stdout.split("\n").filter((line) => line !== "" && !line.startsWith(";"));
   }
 
@@ -68,13 +70,13 @@ export class LabContainer {
    * How a new TCP connection with an HTTP request went: `answered`, `silent` (nothing within `wait` milliseconds), or the
    * error's code such as `ECONNREFUSED`.
    */
-  async fetch(address: string, port = 80, wait = 2000): Promise<string> {
+  async fetch(address: string, port = 80, wait = 8000): Promise<string> {
     const program = ["node", "/programs/fetch.mts", address, String(port), String(wait)];
     return (await this.exec(program)).stdout.trim();
   }
 
   /** Whether a datagram to an echo server comes back. */
-  async echoes(address: string, port = 7, wait = 2000): Promise<boolean> {
+  async echoes(address: string, port = 7, wait = 8000): Promise<boolean> {
     const program = ["node", "/programs/once.mts", address, String(port), String(wait)];
     return (await this.exec(program)).status === 0;
   }

@@ -70,7 +70,7 @@ export async function execute(
 export async function until<T>(
   what: string,
   condition: () => Promise<T | undefined | null | false> | T | undefined | null | false,
-  limit = 15_000,
+  limit = 30_000,
   interval = 50,
 ): Promise<T> {
   const deadline = performance.now() + limit;

@@ -100,7 +100,7 @@ await inLab(t, async (world) => {
 
   await t.test("a denied lookup stops its container, and no other", async (t) => {
     const container = await world.engine.run("blocked-lookup");
-    t.strictSame(await container.lookup("denied.example"), []);
+    t.strictSame(await container.lookup("denied.example", "+time=1"), []);
     await until("it is stopped", async () => (await container.inspect("{{.State.Running}}")) === "false");
     await appliance.audit(
       "the lookup",

@@ -5,6 +5,7 @@ import type { SeenPacket } from "../../scripts/world/capture.ts";
 import { askedNames } from "../../scripts/world/internet.ts";
 import { HOST, INTERNET } from "../../scripts/world/network.ts";
 import { until } from "../../scripts/world/process.ts";
+import type { AuditRecord } from "../../src/audit/record.ts";
 import { inLab, startAppliance } from "./lab.ts";
 
 function isLookupAt(address: string): (packet: SeenPacket) => boolean {
@@ -56,7 +57,7 @@ await inLab(t, async (world) => {
       ]);
     }
     t.strictSame(
-      await strict.lookup("denied.example", "AAAA", `@${INTERNET.resolver6}`),
+      await strict.lookup("denied.example", "AAAA", `@${INTERNET.resolver6}`, "+time=1"),
       [],
       "and is judged",
     );
@@ -70,18 +71,18 @@ await inLab(t, async (world) => {
   });
 
   await t.test("an answer too long for UDP comes over TCP", async (t) => {
-    const short = await strict.exec(["dig", "+ignore", "+notcp", "+time=2", "big.example", "TXT"]);
+    const short = await strict.exec(["dig", "+ignore", "+notcp", "+time=8", "big.example", "TXT"]);
     t.match(short.stdout, /flags: [a-z ]*\btc\b/, "truncated first");
     const whole = await strict.lookup("big.example", "TXT");
     t.ok(whole.join("").length > 3000, "whole over TCP");
   });
 
   await t.test("a container pointed at the bridge address", async (t) => {
-    const output = await pointed.exec(["dig", "+time=2", "+tries=1", "good.example"]);
+    const output = await pointed.exec(["dig", "+time=8", "+tries=1", "good.example"]);
     t.match(output.stdout, new RegExp(`SERVER: ${HOST.bridgeAddress.replaceAll(".", "\\.")}#53`));
     t.match(output.stdout, new RegExp(`${INTERNET.good.replaceAll(".", "\\.")}`));
     t.strictSame(await pointed.lookup("good.example", "+tcp"), [INTERNET.good]);
-    t.strictSame(await pointed.lookup("denied.example"), []);
+    t.strictSame(await pointed.lookup("denied.example", "+time=1"), []);
     await appliance.audit(
       "pointed is denied",
       (audit) => audit.attackType === "explicitlyDeniedDNS" && audit.container?.name === "strict-pointed",
@@ -90,7 +91,7 @@ await inLab(t, async (world) => {
 
   await t.test("a container behind the embedded resolver", async (t) => {
     t.strictSame(await embedded.lookup("good.example"), [INTERNET.good]);
-    t.strictSame(await embedded.lookup("c2.evil.example"), []);
+    t.strictSame(await embedded.lookup("c2.evil.example", "+time=1"), []);
     const audit = await appliance.audit(
       "the listed name below evil.example",
       (audit) => audit.attackType === "feedDNS" && audit.dns?.name === "c2.evil.example",
@@ -101,7 +102,7 @@ await inLab(t, async (world) => {
   });
 
   await t.test("a chain that leads to a listed name", async (t) => {
-    t.strictSame(await strict.lookup("chain.example"), []);
+    t.strictSame(await strict.lookup("chain.example", "+time=1"), []);
     const audit = await appliance.audit(
       "the chain",
       (audit) => audit.dns?.name === "chain.example" && audit.attackType === "feedDNS",
@@ -112,7 +113,7 @@ await inLab(t, async (world) => {
       audit.reasons.some((reason) => reason.kind === "feed" && reason.subject === "evil.example"),
       "the hop is named",
     );
-    t.strictSame(await strict.lookup("to-denied.example"), [], "and one to a denied name");
+    t.strictSame(await strict.lookup("to-denied.example", "+time=1"), [], "and one to a denied name");
     t.ok(
       (await free.lookup("chain.example")).includes(INTERNET.evil),
       "a container without that rule has it",
@@ -120,7 +121,7 @@ await inLab(t, async (world) => {
   });
 
   await t.test("a prevented name is not asked upstream", async (t) => {
-    t.strictSame(await strict.lookup("deeper.denied.example"), []);
+    t.strictSame(await strict.lookup("deeper.denied.example", "+time=1"), []);
     t.notOk(askedNames(world.directory).some((line) => line.startsWith("deeper.denied.example ")));
   });
 
@@ -129,20 +130,20 @@ await inLab(t, async (world) => {
       askedNames(world.directory).filter((line) => line === "denied.example A").length;
     const before = asked();
     t.strictSame(await free.lookup("denied.example"), [INTERNET.denied], "allowed: it is in the cache now");
-    t.strictSame(await strict.lookup("denied.example"), [], "denied, though cached");
+    t.strictSame(await strict.lookup("denied.example", "+time=1"), [], "denied, though cached");
     t.strictSame(await free.lookup("denied.example"), [INTERNET.denied], "still allowed");
     t.equal(asked() - before, 1, "one question upstream for all");
   });
 
   await t.test("the reply is that of the name asked, in the asker's case", async (t) => {
-    const output = await free.exec(["dig", "+time=2", "+tries=1", "GoOd.ExAmPlE"]);
+    const output = await free.exec(["dig", "+time=8", "+tries=1", "GoOd.ExAmPlE"]);
     t.match(output.stdout, /^GoOd\.ExAmPlE\.\s+\d+\s+IN\s+A\s/m);
     const many = await free.lookup("many.example");
     t.equal(many.length, 24);
   });
 
   await t.test("a name that does not exist", async (t) => {
-    const output = await strict.exec(["dig", "+time=2", "+tries=1", "nothing.example"]);
+    const output = await strict.exec(["dig", "+time=8", "+tries=1", "nothing.example"]);
     t.match(output.stdout, /status: NXDOMAIN/);
     t.match(output.stdout, /\sSOA\s/);
   });
@@ -170,10 +171,23 @@ await inLab(t, async (world) => {
       CATCH_ALL,
     ] as const;
     await appliance.reload(rules);
-    t.strictSame(await free.lookup("other.example"), []);
+    t.strictSame(await free.lookup("other.example", "+time=1"), []);
     t.strictSame(await free.lookup("denied.example"), [INTERNET.denied]);
     await appliance.reload([CATCH_ALL]);
     t.strictSame(await free.lookup("other.example"), [INTERNET.other]);
+  });
+
+  await t.test("the command line tells the same", async (t) => {
+    const audits = await appliance.cli("audits", "--json", "--since", "1h");
+    t.equal(audits.status, 0);
+    const lines = audits.stdout.trimEnd().split("\n");
+    const records = lines.map((line): AuditRecord => JSON.parse(line));
+    t.ok(records.some((audit) => audit.attackType === "feedDNS" && audit.dns?.name === "chain.example"));
+    t.equal((await appliance.cli("status")).status, 0);
+    t.match((await appliance.cli("containers")).stdout, /strict-pointed/);
+    const why = await appliance.cli("why", "free", "good.example");
+    t.equal(why.status, 0, why.stdout + why.stderr);
+    t.equal((await appliance.cli("why", "nobody", "good.example")).status, 1);
   });
 
   await t.test("counters tell what happened", async (t) => {
