@@ -169,17 +169,3 @@ function sameBytes(a: Uint8Array, b: Uint8Array, offset: number, length: number)
   for (let index = 0; index < length; index++) if (a[index] !== b[offset + index]) return false;
   return true;
 }
-
-/** Whether every name that `inner` covers is covered by `outer`. */
-export function patternCovers(outer: NamePattern, inner: NamePattern): boolean {
-  const excess = inner.wire.length - outer.wire.length;
-  if (excess < 0) return false;
-  if (excess === 0) {
-    if (!sameBytes(outer.wire, inner.wire, 0, outer.wire.length)) return false;
-    return outer.kind === inner.kind || outer.kind === "both";
-  }
-  if (outer.kind === "exact") return false;
-  let at = 0;
-  while (at < excess) at += inner.wire[at]! + 1;
-  return at === excess && sameBytes(outer.wire, inner.wire, at, outer.wire.length);
-}

@@ -4,49 +4,91 @@
  * lists are read from the unchecked document, so that these problems are told beside all others.
  */
 
-import { parseAddress, prefixContains } from "../address.ts";
+import { formatAddress, parseAddress, parsePrefix } from "../address.ts";
 import type { Path, SourceDocument } from "../document.ts";
 import { quote } from "../issues.ts";
-import { canonicalPattern, type NamePattern, parseNamePattern, patternCovers } from "./domains.ts";
+import { canonicalPattern, type NamePattern, parseNamePattern } from "./domains.ts";
 import { type PortRange, parsePortEntry } from "./ports.ts";
 import { type AddressEntry, canonicalPrefix, parseAddressEntry } from "./prefixes.ts";
 import { coveredSuffix } from "./public-suffixes.ts";
 
-/** Entries compared pairwise; lists beyond this are still searched for entries that stand there twice. */
-const MAX_PAIRS = 4_000_000;
+/** Port entries compared pairwise; longer lists are still searched for entries that stand there twice. */
+const MAX_PORT_ENTRIES = 2000;
+
+interface Located<Entry> {
+  readonly path: Path;
+  readonly entry: Entry;
+  /** The form in which two spellings of one entry are equal. */
+  readonly canonical: string;
+}
+/** Another entry that meets this one, or undefined. */
+type Search<Entry> = (item: Located<Entry>) => Located<Entry> | undefined;
 
 interface Language<Entry> {
   /** The entry, or null when it is none (the schema has said so). */
   parse(value: unknown): Entry | null;
-  /** The form in which two spellings of one entry are equal. */
   canonical(entry: Entry): string;
-  covers(outer: Entry, inner: Entry): boolean;
-  /** Whether the two share something although neither covers the other; names and prefixes cannot. */
-  crosses?(a: Entry, b: Entry): boolean;
+  /** Finds an entry of the list, spelled in whatever way, that covers all of another and is not the same. */
+  covering(list: readonly Located<Entry>[]): Search<Entry>;
+  /** The same for entries that share something although neither covers the other; names and prefixes cannot. */
+  crossing?(list: readonly Located<Entry>[]): Search<Entry>;
 }
 
 const NAMES: Language<NamePattern> = {
   parse: (value) => parsed(typeof value === "string" ? parseNamePattern(value) : null),
   canonical: canonicalPattern,
-  covers: patternCovers,
+  covering(list) {
+    const byText = new Map(list.map((item) => [item.canonical, item]));
+    return ({ canonical, entry: { kind } }) => {
+      let name = canonical.replace(/^\*?\./, "");
+      let found = kind === "both" || canonical === "*" ? undefined : byText.get(`.${name}`);
+      for (let dot = name.indexOf("."); found === undefined && dot >= 0; dot = name.indexOf(".")) {
+        name = name.slice(dot + 1);
+        found = byText.get(`*.${name}`) ?? byText.get(`.${name}`);
+      }
+      return found ?? (canonical === "*" ? undefined : byText.get("*"));
+    };
+  },
 };
 const ADDRESSES: Language<AddressEntry> = {
   parse: (value) => parsed(typeof value === "string" ? parseAddressEntry(value) : null),
   canonical: canonicalPrefix,
-  covers: (outer, inner) =>
-    outer.bytes.length === inner.bytes.length &&
-    outer.length <= inner.length &&
-    prefixContains(outer, inner.bytes),
+  covering(list) {
+    const byText = new Map(list.map((item) => [item.canonical, item]));
+    const lengths = [...new Set(list.map(({ entry }) => entry.length))].sort((a, b) => b - a);
+    return ({ entry: { bytes, length } }) => {
+      for (const shorter of lengths) {
+        if (shorter >= length) continue;
+        const outer = parsePrefix(`${formatAddress(bytes)}/${shorter}`);
+        const found = outer === null ? undefined : byText.get(canonicalPrefix(outer));
+        if (found !== undefined) return found;
+      }
+      return undefined;
+    };
+  },
 };
 const PORTS: Language<PortRange> = {
   parse: (value) =>
     parsed(typeof value === "string" || typeof value === "number" ? parsePortEntry(value) : null),
   canonical: ({ first, last }) => (first === last ? String(first) : `${first}-${last}`),
-  covers: (outer, inner) => outer.first <= inner.first && outer.last >= inner.last,
-  crosses: (a, b) =>
-    (a.first < b.first && b.first <= a.last && a.last < b.last) ||
-    (b.first < a.first && a.first <= b.last && b.last < a.last),
+  covering: (list) =>
+    searchPorts(list, (other, item) => other.first <= item.first && other.last >= item.last),
+  crossing: (list) =>
+    searchPorts(
+      list,
+      (a, b) =>
+        (a.first < b.first && b.first <= a.last && a.last < b.last) ||
+        (b.first < a.first && a.first <= b.last && b.last < a.last),
+    ),
 };
+
+function searchPorts(
+  list: readonly Located<PortRange>[],
+  meets: (other: PortRange, item: PortRange) => boolean,
+): Search<PortRange> {
+  if (list.length > MAX_PORT_ENTRIES) return () => undefined;
+  return (item) => list.find((other) => other.canonical !== item.canonical && meets(other.entry, item.entry));
+}
 
 function parsed<Entry extends object>(result: Entry | string | null): Entry | null {
   return typeof result === "string" ? null : result;
@@ -62,12 +104,6 @@ export function checkLists(document: SourceDocument, rule: number): void {
     noteAddress(document, path, entry);
   compare(document, ["rules", rule, "network", "outboundPorts"], PORTS);
   compare(document, ["rules", rule, "network", "listeningPorts"], PORTS);
-}
-
-interface Located<Entry> {
-  readonly path: Path;
-  readonly entry: Entry;
-  readonly canonical: string;
 }
 
 function read<Entry>(
@@ -98,33 +134,34 @@ function compare<Entry extends { readonly entry: string }>(
     document.problem(item.path, what);
   }
   for (const list of [allowed, denied]) noteTwice(document, list);
-  if ((allowed.length + denied.length) ** 2 > MAX_PAIRS) return { allowed, denied };
-  const { covers, crosses = () => false } = language;
   const note = (
     level: "info" | "warning",
     list: readonly Located<Entry>[],
-    others: readonly Located<Entry>[],
-    meets: (other: Entry, item: Entry) => boolean,
+    search: Search<Entry>,
     say: (item: string, other: string) => string,
   ): void => {
     for (const item of list) {
-      const other = others.find((one) => one.canonical !== item.canonical && meets(one.entry, item.entry));
+      const other = search(item);
       if (other === undefined) continue;
       document.notice(level, item.path, say(quote(item.entry.entry), quote(other.entry.entry)));
     }
   };
+  const byAllowed = language.covering(allowed);
+  const byDenied = language.covering(denied);
   const coveredInList = (item: string, other: string) => `${item} is covered by ${other} of the same list`;
-  note("info", allowed, allowed, covers, coveredInList);
-  note("info", denied, denied, covers, coveredInList);
-  note("warning", allowed, denied, covers, (item, other) => {
+  note("info", allowed, byAllowed, coveredInList);
+  note("info", denied, byDenied, coveredInList);
+  note("warning", allowed, byDenied, (item, other) => {
     return `${item} is never allowed: \`denied\` holds ${other}, and deny wins`;
   });
-  note("warning", allowed, denied, crosses, (item, other) => {
-    return `${item} overlaps ${other} in \`denied\`: deny wins where they meet`;
-  });
-  note("info", denied, allowed, covers, (item, other) => {
+  note("info", denied, byAllowed, (item, other) => {
     return `${item} is denied although \`allowed\` holds ${other}: deny wins`;
   });
+  if (language.crossing !== undefined) {
+    note("warning", allowed, language.crossing(denied), (item, other) => {
+      return `${item} overlaps ${other} in \`denied\`: deny wins where they meet`;
+    });
+  }
   return { allowed, denied };
 }
 

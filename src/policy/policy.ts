@@ -26,6 +26,9 @@
  * Weak points, knowingly: a name allowed by list may lead anywhere the deny lists do not name; a connection is judged by
  * address and port, and the names it was resolved from are told but do not change the verdict.
  *
+ * Detections (rebinding, encrypted DNS, generated names) join as further candidates of their event, each with the effect
+ * that its field of the rule names; they outrank neither a deny nor a feed of the same effect (see findings.ts).
+ *
  * Where nothing is found no object is made: such decisions are shared per profile (see profile.ts).
  */
 import { formatAddress } from "../address.ts";

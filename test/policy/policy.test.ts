@@ -15,9 +15,9 @@ import {
 
 const FEEDS: readonly FeedEntry[] = [
   { feed: "urlhaus", entry: "evil.example" },
+  { feed: "urlhaus", entry: "worst.example" },
   { feed: "strict", entry: "worst.example", effect: "block" },
   { feed: "mild", entry: "meh.example", effect: "alert" },
-  { feed: "urlhaus", entry: "worst.example" },
   { feed: "ipsum", entry: "203.0.113.66" },
   { feed: "ipsum", entry: "2001:db8:bad::/48" },
 ];
@@ -277,6 +277,8 @@ t.test("reasons of hops and addresses say what they are about", async (t) => {
     { kind: "denied", list: "dns.denied", entry: ".no.example", match: "suffix", subject: "a.no.example" },
     { kind: "feed", feed: "ipsum", entry: "203.0.113.66", match: "address", subject: "203.0.113.66" },
   ]);
+  const hits = policy.decide(query(profile, "worst.example")).reasons.map(({ feed }) => feed);
+  t.same(hits, ["strict", "urlhaus"], "the most severe feed first");
   t.same(policy.decide(query(profile, "no.example")).reasons, [
     { kind: "denied", list: "dns.denied", entry: ".no.example", match: "suffix" },
   ]);
