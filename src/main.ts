@@ -1,9 +1,8 @@
-/** argv → a command, its errors → a line and an exit status. What a command does not need is not loaded. */
+/** The process behind a command line: its streams, its environment, its exit status. What a command does not need is not loaded. */
 import { resolve } from "node:path";
 import type { FileReaders } from "./control/cli/context.ts";
 import { Output } from "./control/cli/output.ts";
 import { runProgram } from "./control/cli/program.ts";
-import { EXIT, TidesmanError } from "./errors.ts";
 
 async function readers(): Promise<FileReaders> {
   const [{ loadConfig }, { parsePolicy, DEFAULT_POLICY }, { parseFeeds }, { SHIPPED_FEEDS }] =
@@ -22,19 +21,6 @@ async function readers(): Promise<FileReaders> {
   };
 }
 
-function complain(error: unknown): number {
-  if (error instanceof TidesmanError) {
-    process.stderr.write(`tidesman: ${error.message} (${error.code})\n`);
-    return error.exitStatus;
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`tidesman: ${message} (TM_INTERNAL)\n`);
-  const stack = error instanceof Error ? error.stack : undefined;
-  if (process.env.TIDESMAN_DEBUG === "1" && stack !== undefined) process.stderr.write(`${stack}\n`);
-  else process.stderr.write("This is a defect of tidesman; with TIDESMAN_DEBUG=1 it says where.\n");
-  return EXIT.found;
-}
-
 // A reader that has seen enough (`| head`) is no error: what is left has nobody to go to.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -43,18 +29,15 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-try {
-  process.exitCode = await runProgram(process.argv.slice(2), {
-    context: {
-      output: new Output(process.stdout, process.env),
-      complain: (text) => void process.stderr.write(text),
-      now: Date.now,
-      readers,
-      runDaemon: async (places) => (await import("./daemon.ts")).runDaemon(places),
-    },
-    print: (text) => void process.stdout.write(text),
-    resolve: (path) => resolve(path),
-  });
-} catch (error) {
-  process.exitCode = complain(error);
-}
+process.exitCode = await runProgram(process.argv.slice(2), {
+  context: {
+    output: new Output(process.stdout, process.env),
+    complain: (text) => void process.stderr.write(text),
+    now: Date.now,
+    readers,
+    runDaemon: async (places) => (await import("./daemon.ts")).runDaemon(places),
+  },
+  print: (text) => void process.stdout.write(text),
+  resolve: (path) => resolve(path),
+  debug: process.env.TIDESMAN_DEBUG === "1",
+});

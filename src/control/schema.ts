@@ -285,6 +285,7 @@ export const reloadOutcome = z.object({
 export const judgement = z.object({
   event: z.enum(["query", "answer", "connection"]),
   subject: z.string().describe("`evil.example (A)`, `203.0.113.1:443/tcp`"),
+  message: z.string().describe("The decision as a sentence, as an audit would tell it"),
   verdict: z.enum(["allow", "drop"]),
   effect: finding.nullable().describe("Null: nothing was found"),
   attackType: z.enum(ATTACK_TYPES).nullable(),

@@ -1,9 +1,13 @@
 /** A control server with scripted answers, and the real command line run against it. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { AuditFilter } from "../../src/audit/filter.ts";
 import type { AuditRecord } from "../../src/audit/record.ts";
 import { systemClock } from "../../src/clock.ts";
+import { Output } from "../../src/control/cli/output.ts";
+import { runProgram } from "../../src/control/cli/program.ts";
 import { type ControlServer, openControl } from "../../src/control/server.ts";
 import type {
   ContainerReport,
@@ -248,6 +252,9 @@ export function why(target: string, dropped: boolean): WhyReport {
       {
         event: "query",
         subject: `${target} (A)`,
+        message: dropped
+          ? `lookup of ${target} (A) is listed by feed urlhaus`
+          : `lookup of ${target} (A) is allowed`,
         verdict: dropped ? "drop" : "allow",
         effect: dropped ? "prevent" : null,
         attackType: dropped ? "feedDNS" : null,
@@ -345,6 +352,9 @@ export async function serve(
   return { lines, server };
 }
 
+/** Compiled code is shared by the many processes of a run, as by those of an installation. */
+const COMPILE_CACHE = join(tmpdir(), `tidesman-test-cache-${process.getuid?.() ?? 0}`);
+
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 
 export interface Ran {
@@ -360,13 +370,17 @@ export function start(
   const [command = "", ...rest] = [...(options.wrapper ?? []), process.execPath, MAIN, ...args];
   return spawn(command, rest, {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, NODE_OPTIONS: "", ...options.environment },
+    env: { ...process.env, NODE_OPTIONS: "", NODE_COMPILE_CACHE: COMPILE_CACHE, ...options.environment },
   });
 }
 
 /** Runs the command line to its end. */
 export function tidesman(args: readonly string[], options: Parameters<typeof start>[1] = {}): Promise<Ran> {
-  const child = start(args, options);
+  return finish(start(args, options));
+}
+
+/** Everything a process said, once it has ended. */
+export function finish(child: ChildProcess): Promise<Ran> {
   let stdout = "";
   let stderr = "";
   child.stdout?.setEncoding("utf8").on("data", (text: string) => {
@@ -381,4 +395,28 @@ export function tidesman(args: readonly string[], options: Parameters<typeof sta
 /** The longest line, in characters. */
 export function longest(text: string): number {
   return Math.max(...text.split("\n").map((line) => line.length));
+}
+
+/** Runs the command line inside this process: no terminal, nothing of the outside but the socket. */
+export async function within(args: readonly string[]): Promise<Ran> {
+  let stdout = "";
+  let stderr = "";
+  const print = (text: string): void => {
+    stdout += text;
+  };
+  const status = await runProgram(args, {
+    context: {
+      output: new Output({ write: print }, {}),
+      complain: (text) => {
+        stderr += text;
+      },
+      now: Date.now,
+      readers: () => Promise.reject(new Error("no files are read here")),
+      runDaemon: () => Promise.reject(new Error("no daemon is started here")),
+    },
+    print,
+    resolve: (path) => path,
+    debug: false,
+  });
+  return { status, stdout, stderr };
 }

@@ -1,5 +1,6 @@
 /** `tidesman containers`: who is watched, and by which rule. */
 import type { Command } from "commander";
+import type { ContainerReport } from "../types.ts";
 import { type Attach, connect, DONE, JSON_OPTION, type JsonOption } from "./context.ts";
 import { effectColour } from "./layout.ts";
 
@@ -27,10 +28,7 @@ export function define(program: Command, attach: Attach): void {
         containers.map((one) => [
           one.name,
           one.state,
-          // Link-local addresses say nothing about which container it is.
-          one.networks
-            .flatMap((net) => net.addresses.filter((address) => !address.startsWith("fe80:")))
-            .join(" ") || "-",
+          address(one),
           one.rule ?? "-",
           one.dnsEffect,
           one.networkEffect,
@@ -40,4 +38,11 @@ export function define(program: Command, attach: Attach): void {
     }
     return DONE;
   });
+}
+
+/** The first address and how many more; link-local ones say nothing about which container it is. */
+function address({ networks }: ContainerReport): string {
+  const all = networks.flatMap((network) => network.addresses).filter((one) => !one.startsWith("fe80:"));
+  const [first = "-", ...more] = all;
+  return more.length === 0 ? first : `${first} +${more.length}`;
 }

@@ -34,7 +34,8 @@ export class Output {
     this.#stream = stream;
     const terminal = stream.isTTY === true;
     this.#colour = terminal && (environment.NO_COLOR ?? "") === "" && environment.TERM !== "dumb";
-    const columns = terminal ? (stream.columns ?? STANDARD_WIDTH) : STANDARD_WIDTH;
+    // A terminal that does not know its size says 0.
+    const columns = terminal && stream.columns ? stream.columns : STANDARD_WIDTH;
     this.width = Math.min(Math.max(columns, LEAST_WIDTH), MOST_WIDTH);
   }
 

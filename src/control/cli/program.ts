@@ -1,7 +1,7 @@
 /** argv → a command. Only the modules of the commands that argv names are loaded; help loads them all. */
 import { Command, CommanderError } from "commander";
 import type { Places } from "../../config.ts";
-import { EXIT } from "../../errors.ts";
+import { EXIT, TidesmanError } from "../../errors.ts";
 import { DEFAULT_PLACES } from "../places.ts";
 import { version } from "../version.ts";
 import type { Action, Attach, CommandModule, Context } from "./context.ts";
@@ -35,9 +35,11 @@ export interface ProgramOptions {
   readonly print: (text: string) => void;
   /** Absolute form of a path on the command line. */
   readonly resolve: (path: string) => string;
+  /** Tell where a defect of ours happened. */
+  readonly debug: boolean;
 }
 
-/** Runs the command and returns its exit status. Throws what the command threw; usage errors are told and returned. */
+/** Runs the command and returns its exit status; what went wrong has been told. Does not throw. */
 export async function runProgram(argv: readonly string[], options: ProgramOptions): Promise<number> {
   const program = new Command("tidesman");
   let status: number = EXIT.ok;
@@ -82,11 +84,24 @@ export async function runProgram(argv: readonly string[], options: ProgramOption
     }
     await program.parseAsync(argv, { from: "user" });
   } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
+    if (!(error instanceof CommanderError)) return tell(error, options);
     // Help and version that were asked for also end this way, with status 0.
     return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   }
   return status;
+}
+
+/** One message, with the code that the documentation explains. */
+function tell(error: unknown, { context: { complain }, debug }: ProgramOptions): number {
+  if (error instanceof TidesmanError) {
+    complain(`tidesman: ${error.message} (${error.code})\n`);
+    return error.exitStatus;
+  }
+  complain(`tidesman: ${error instanceof Error ? error.message : String(error)} (TM_INTERNAL)\n`);
+  const stack = error instanceof Error ? error.stack : undefined;
+  if (debug && stack !== undefined) complain(`${stack}\n`);
+  else complain("This is a defect of tidesman; with TIDESMAN_DEBUG=1 it says where.\n");
+  return EXIT.found;
 }
 
 async function modulesFor(argv: readonly string[]): Promise<readonly CommandModule[]> {

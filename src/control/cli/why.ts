@@ -16,15 +16,10 @@ export function define(program: Command, attach: Attach): void {
     .addHelpText("after", "\nExit status 1 when it would be dropped or audited.");
   attach<JsonOption>(command, async (context, { json }, container = "", target = "") => {
     // Said at once and without the daemon, if it is no target.
-    const wanted = parseTarget(target);
+    parseTarget(target);
     const report = await (await connect(context)).why(container, target);
     if (json === true) context.output.json(report);
-    else {
-      writeReport(context.output, report);
-      if (wanted.kind === "connection" && wanted.assumed) {
-        context.output.text("No port was given: asked for 443/tcp.", "", "dim");
-      }
-    }
+    else writeReport(context.output, report);
     return report.judgements.some((one) => one.verdict === "drop" || one.effect !== null) ? FOUND : DONE;
   });
 }
@@ -51,6 +46,7 @@ function writeReport(output: Output, report: WhyReport): void {
   for (const judgement of report.judgements) {
     output.lines([""]);
     output.text(`${judgement.event} ${judgement.subject}: ${outcome(judgement)}`, "  ", colour(judgement));
+    output.text(`  ${judgement.message}`, "  ");
     for (const reason of judgement.reasons) output.text(`  - ${explain(reason)}`, "    ");
     if (judgement.reasons.length === 0) output.text("  - no list, feed or model spoke", "    ");
   }
@@ -59,13 +55,12 @@ function writeReport(output: Output, report: WhyReport): void {
 }
 
 function outcome({ verdict, effect, attackType, rule }: Judgement): string {
-  if (effect === null) return verdict === "allow" ? "allowed" : "dropped";
-  const what =
-    effect === "alert"
-      ? "allowed, and audited"
-      : effect === "block"
-        ? "dropped, and the container stopped"
-        : "dropped";
+  if (effect === null) return verdict === "allow" ? "would be allowed" : "would be dropped";
+  const what = {
+    alert: "would be allowed, and audited",
+    prevent: "would be dropped",
+    block: "would be dropped, and the container stopped",
+  }[effect];
   const by = rule === null ? "" : ` by rule \`${rule}\``;
   return `${what}: ${attackType ?? "finding"} (${effect})${by}`;
 }

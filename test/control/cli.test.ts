@@ -1,0 +1,205 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { TidesmanError } from "../../src/errors.ts";
+import { audit, longest, policy, type Ran, Script, serve, status, within } from "./scripted.ts";
+
+/** A control server and a way to ask it with the real command. Socket paths are short, so the folder is too. */
+async function world(
+  t: Test,
+): Promise<{ script: Script; run: (...args: string[]) => Promise<Ran>; runtime: string }> {
+  const runtime = mkdtempSync(join(tmpdir(), "tm-cli-"));
+  const script = new Script();
+  const { server } = await serve(runtime, script);
+  t.teardown(async () => {
+    await server.close();
+    rmSync(runtime, { recursive: true, force: true });
+  });
+  return { script, runtime, run: (...args) => within(["--runtime-dir", runtime, ...args]) };
+}
+
+const READING: readonly (readonly [args: string, status: number, expected: RegExp])[] = [
+  ["status", 0, /^packets +5,000: 4,900 allowed/m],
+  ["containers", 0, /^web-frontend.*running.*172\.17/m],
+  ["models", 0, /nginx:1\.27 +learning +50 %/],
+  ["models list", 0, /nginx:1\.27/],
+  ["models show 1f1f", 0, /api\.stripe\.com +12/],
+  ["audits", 0, /prevent feedDNS web\n {4}lookup of n2\.evil/],
+  ["feeds", 0, /urlhaus +domain +suffix +rule's +123,456 +in use/],
+  ["feeds list", 0, /urlhaus/],
+  ["feeds update", 0, /urlhaus/],
+  ["policy", 0, /^ {2}- name: payments$/m],
+  ["policy show", 0, /^# revision 17/],
+  ["policy reload", 0, /^revision 18 is in force, before it was 17; 2 rules$/m],
+  ["why web ok.test", 0, /would be allowed/],
+  ["why web evil.example", 1, /would be dropped: feedDNS \(prevent\) by rule `payments`/],
+  ["why web 203.0.113.1:25", 1, /203\.0\.113\.1:25\/tcp/],
+  ["why web [2001:db8::1]:443/tcp", 0, /2001:db8::1/],
+  ["unblock miner", 0, /^miner is no longer blocked/],
+];
+
+t.test("every command: exit status, text of 80 columns without colours, and JSON", async (t) => {
+  const { script, run } = await world(t);
+  script.stored = [audit(1), audit(2, { count: 1_234, message: `lookup of ${"x".repeat(200)}` }), audit(2)];
+  for (const [args, expected, pattern] of READING) {
+    const text = await run(...args.split(" "));
+    t.equal(text.status, expected, args);
+    t.equal(text.stderr, "", args);
+    t.match(text.stdout, pattern, args);
+    t.ok(longest(text.stdout) <= 80, `${args}: ${longest(text.stdout)} columns`);
+    t.notMatch(text.stdout, "\u001b", `${args}: no escapes`);
+    const json = await run(...args.split(" "), "--json");
+    t.equal(json.status, expected, `${args} --json`);
+    for (const line of json.stdout.trimEnd().split("\n"))
+      t.type(JSON.parse(line), "object", `${args} --json`);
+  }
+});
+
+t.test("JSON is what the API says", async (t) => {
+  const { script, run } = await world(t);
+  script.stored = [audit(1), audit(2)];
+  t.same(JSON.parse((await run("status", "--json")).stdout), status);
+  t.same(JSON.parse((await run("policy", "--json")).stdout), policy);
+  const lines = (await run("audits", "--json")).stdout.trimEnd().split("\n");
+  t.same(
+    lines.map((line) => JSON.parse(line)),
+    script.stored,
+  );
+});
+
+t.test("nothing to show is said, and is no JSON line", async (t) => {
+  const { script, run } = await world(t);
+  script.containers = async () => [];
+  script.feeds = async () => [];
+  script.models = async () => [];
+  for (const command of ["audits", "containers", "feeds", "models"]) {
+    const text = await run(command);
+    t.equal(text.status, 0);
+    t.match(text.stdout, /^(No audits|There are no|Nothing was learned)/);
+    t.equal((await run(command, "--json")).stdout, "");
+  }
+});
+
+t.test("usage errors: exit status 2, one message, nothing asked of the daemon", async (t) => {
+  const { script, run } = await world(t);
+  const wrong = [
+    "statsu",
+    "status --colour",
+    "status extra",
+    "why web",
+    "why web evil.example:443",
+    "why web 1.2.3.4:99999",
+    "models show",
+    "models relearn x",
+    "feeds test x",
+    "audits --limit 0",
+    "audits --limit x",
+    "audits --since soon",
+    "audits --effect disable",
+    "audits --attack-type foo",
+    "--config",
+    "unblock",
+    "policy replay",
+  ];
+  for (const args of wrong) {
+    const { status, stdout, stderr } = await run(...args.split(" "));
+    t.equal(status, 2, args);
+    t.equal(stdout, "", args);
+    t.match(stderr, /^tidesman: .* \(TM_USAGE\)\n/, args);
+  }
+  t.match((await run("statsu")).stderr, /Did you mean status\?/);
+  t.same(script.calls, []);
+  const none = await within([]);
+  t.equal(none.status, 2);
+  t.match(none.stderr, /^Usage: tidesman/);
+});
+
+t.test("help and version", async (t) => {
+  for (const args of [
+    ["--help"],
+    ["help"],
+    ["help", "audits"],
+    ["audits", "--help"],
+    ["models", "show", "--help"],
+  ]) {
+    const { status, stdout, stderr } = await within(args);
+    t.equal(status, 0, args.join(" "));
+    t.match(stdout, /^Usage: tidesman/);
+    t.equal(stderr, "");
+    t.ok(longest(stdout) <= 80);
+  }
+  const help = (await within(["help"])).stdout;
+  for (const command of [
+    "daemon",
+    "status",
+    "check",
+    "why",
+    "containers",
+    "models",
+    "audits",
+    "feeds",
+    "policy",
+    "unblock",
+  ]) {
+    t.match(help, new RegExp(`^  ${command} `, "m"));
+  }
+  t.match((await within(["--version"])).stdout, /^\d+\.\d+\.\d+\n$/);
+  t.match((await within(["version"])).stdout, /^tidesman \d+\.\d+\.\d+ on Node\.js v\d+/);
+  t.match(JSON.parse((await within(["version", "--json"])).stdout), { version: /^\d/ });
+});
+
+t.test("no daemon: every command that needs it ends with 3 and says what to do", async (t) => {
+  const runtime = join(t.testdir(), "nowhere");
+  for (const [args] of READING) {
+    const { status, stdout, stderr } = await within(["--runtime-dir", runtime, ...args.split(" ")]);
+    t.equal(status, 3, args);
+    t.equal(stdout, "", args);
+    t.match(stderr, /cannot be reached at .*systemctl start tidesman.* \(TM_UNREACHABLE\)\n$/, args);
+  }
+});
+
+t.test("the daemon's own errors keep their code and exit status", async (t) => {
+  const { script, run } = await world(t);
+  t.match(await run("why", "nobody", "a.example"), {
+    status: 1,
+    stderr: /no container `nobody`.*\(TM_NOT_FOUND\)/,
+  });
+  t.match(await run("models", "show", "zz"), { status: 1, stderr: /\(TM_NOT_FOUND\)/ });
+  t.match(await run("unblock", "web"), { status: 1, stderr: /\(TM_NOT_FOUND\)/ });
+  script.failure = new TidesmanError(
+    "TM_POLICY",
+    "policy.yaml:3:5: rules[0].nam: unknown key\npolicy.yaml:9:1: more",
+  );
+  const refused = await run("policy", "reload");
+  t.equal(refused.status, 2);
+  t.match(
+    refused.stderr,
+    /^tidesman: the policy was refused, the running one stays:\npolicy\.yaml:3:5: .*\npolicy\.yaml:9:1: more \(TM_POLICY\)\n$/,
+  );
+  script.failure = new Error("a defect");
+  t.match(await run("status"), { status: 1, stderr: /its log says why \(TM_INTERNAL\)/ });
+});
+
+t.test("feeds update: 1 when a feed is not in use", async (t) => {
+  const { script, run } = await world(t);
+  script.feedError = "cannot be read: ENOENT";
+  const { status, stdout } = await run("feeds", "update");
+  t.equal(status, 1);
+  t.match(stdout, /urlhaus: cannot be read: ENOENT/);
+});
+
+t.test("big lists come in pages and whole; the newest without --since", async (t) => {
+  const { script, run } = await world(t);
+  script.stored = Array.from({ length: 12_345 }, (_, index) => audit(index));
+  const all = (await run("audits", "--since", "3650d", "--json")).stdout.trimEnd().split("\n");
+  t.equal(all.length, 12_345);
+  t.equal(JSON.parse(all[0]!).id, script.stored[0]?.id);
+  t.equal(JSON.parse(all.at(-1)!).id, script.stored.at(-1)?.id);
+  t.equal((await run("audits", "--json")).stdout.trimEnd().split("\n").length, 100);
+  const few = (await run("audits", "--since", "3650d", "--limit", "7", "--json")).stdout
+    .trimEnd()
+    .split("\n");
+  t.equal(few.length, 7);
+  t.equal(JSON.parse(few.at(-1)!).id, script.stored.at(-1)?.id);
+});
