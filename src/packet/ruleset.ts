@@ -137,7 +137,8 @@ export class Ruleset {
   install(interfaces: readonly string[]): Promise<void> {
     return this.#inTurn(async () => {
       this.#interfaces = interfaces;
-      await this.#install();
+      const changed = this.#wantedPatterns().join() !== this.#patterns.join();
+      if (changed || (await this.#findDifferences())?.length !== 0) await this.#install();
     });
   }
 
@@ -246,7 +247,7 @@ export class Ruleset {
 
   async #installAll(): Promise<void> {
     const families = await this.#available();
-    this.#patterns = disjointPatterns([...this.#options.config.interfaces, ...this.#interfaces]);
+    this.#patterns = this.#wantedPatterns();
     for (const pattern of this.#patterns) {
       // IFNAMSIZ, and what iptables would read as something else.
       if (!/^[^\s/!"'\\-][^\s/"'\\]{0,14}$/.test(pattern)) {
@@ -257,10 +258,17 @@ export class Ruleset {
       }
     }
     await this.#ipset(families.map(({ family }) => createSets(family)).join(""));
-    for (const { family } of families) await this.#fillKnown(family);
-    await this.#ipset(this.#changes("cut", new Set(), this.#cut));
+    for (const { family } of families) {
+      await this.#fill("known", family);
+      // Later on the data thread cuts, too, and what it added has to stay.
+      if (!this.#installed) await this.#fill("cut", family);
+    }
     for (const state of families) await this.#installFamily(state);
     this.#installed = true;
+  }
+
+  #wantedPatterns(): readonly string[] {
+    return disjointPatterns([...this.#options.config.interfaces, ...this.#interfaces]);
   }
 
   async #installFamily(state: FamilyState): Promise<void> {
@@ -355,11 +363,12 @@ export class Ruleset {
     throw commandError("ipset", result);
   }
 
-  /** What an earlier life of ours left there leaves, what is known now enters. */
-  async #fillKnown(family: Family): Promise<void> {
-    const name = setName("known", family);
+  /** Makes the set what we know: what an earlier life of ours left there leaves. */
+  async #fill(kind: "known" | "cut", family: Family): Promise<void> {
+    const name = setName(kind, family);
     const before = new Set((await this.#entries(name)).map(({ entry }) => entry));
-    await this.#ipset(changeSet(name, before, new Set(this.#ofFamily(this.#known, family))));
+    const after = new Set(this.#ofFamily(kind === "known" ? this.#known : this.#cut, family));
+    await this.#ipset(changeSet(name, before, after));
   }
 
   #changes(kind: "known" | "cut", before: ReadonlySet<string>, after: ReadonlySet<string>): string {

@@ -94,9 +94,16 @@ for (const failMode of ["open", "closed"] as const) {
     });
 
     await t.test("SIGKILL", async (t) => {
+      await world.host.call("cut", ["172.30.0.99"]);
       await world.host.end();
       await fails(t, "dead");
+      t.match(world.network.exec("ipset", "save", "tm-cut4"), /172\.30\.0\.99/, "who was cut off stays so");
       await world.restart();
+      t.notMatch(
+        world.network.exec("ipset", "save", "tm-cut4"),
+        /172\.30\.0\.99/,
+        "until somebody knows who is now",
+      );
       await world.introduce(2);
       await works(t);
     });
