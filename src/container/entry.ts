@@ -33,6 +33,8 @@ export class Entry {
     null;
   /** The latest row of a list, to be made into facts. */
   summary: ContainerSummary | null = null;
+  /** Whether an answer about it came too late to be believed, so that it has to be asked about once more. */
+  doubted = false;
   everRan = false;
   paused = false;
   pid = 0;

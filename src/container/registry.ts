@@ -291,7 +291,7 @@ export class Registry {
     try {
       if (entry.phase === "running") await this.#inspect(entry);
       else if (entry.phase === "joining") await this.#askNetworks(entry);
-      else if (entry.facts === null || entry.summary !== null) await this.#describe(entry);
+      else if (entry.facts === null || entry.summary !== null || entry.doubted) await this.#describe(entry);
       if (entry.phase !== "joining") entry.failures = 0;
     } catch (error) {
       if (this.#isStale(entry, version)) return;
@@ -328,7 +328,7 @@ export class Registry {
     if (this.#isStale(entry, version)) return;
     setFacts(entry, detail, image, this.#options.normalizeImage);
     entry.everRan = true;
-    if (detail.state !== "running" && detail.state !== "paused") {
+    if (!isRunning(detail)) {
       entry.end();
       this.#publication.publish(entry);
       return;
@@ -395,8 +395,13 @@ export class Registry {
     const image = await this.#image(row.imageId);
     if (this.#isStale(entry, version)) return;
     entry.summary = null;
+    entry.doubted = false;
     if (row.state !== "created" && row.state !== "configured") entry.everRan = true;
     setFacts(entry, row, image, this.#options.normalizeImage);
+    if (!isRunning(row)) return;
+    // Its `start` was not told, or is still to come.
+    entry.phase = "running";
+    void this.#changed(entry);
   }
 
   /** Null when the image was deleted. What an image id stands for never changes, so each is asked for once. */
@@ -464,9 +469,13 @@ export class Registry {
     for (const summary of summaries) {
       listed.add(summary.id);
       const known = this.#entries.get(summary.id);
-      // Where an event arrived meanwhile, the list may be older than it.
-      if (known !== undefined && versions.get(summary.id) !== known.version) continue;
-      this.#compare(known ?? this.#ensure(summary.id), summary, full);
+      if (known === undefined || versions.get(summary.id) === known.version) {
+        this.#compare(known ?? this.#ensure(summary.id), summary, full);
+        continue;
+      }
+      // An event arrived meanwhile, and the list may be older than it: ask again about this one.
+      known.doubted = true;
+      void this.#work.ask(summary.id);
     }
     for (const [id, version] of versions) {
       if (!listed.has(id) && this.#entries.get(id)?.version === version) this.#forget(id);
@@ -483,7 +492,7 @@ export class Registry {
   }
 
   #compare(entry: Entry, summary: ContainerSummary, full: boolean): void {
-    if (summary.state === "running" || summary.state === "paused") {
+    if (isRunning(summary)) {
       if (!full && isAsListed(entry, summary)) return;
       entry.phase = "running";
       entry.version++;
@@ -598,6 +607,10 @@ function setFacts(
     labels: told.labels,
     networkMode: told.networkMode,
   };
+}
+
+function isRunning({ state }: ContainerSummary): boolean {
+  return state === "running" || state === "paused";
 }
 
 /** Whether the list shows a running container as it is known. */

@@ -90,6 +90,8 @@ export class FakeDocker {
   readonly #streams = new Set<ServerResponse>();
   readonly #history: { time: bigint; line: string }[] = [];
   readonly #faults: Fault[] = [];
+  /** Waited for between making an answer and sending it: it is old when it arrives. */
+  late: (question: string) => Promise<void> = () => Promise.resolve();
   readonly #waiting = new Map<string, (() => void)[]>();
   #time = 1_795_503_185_000_000_000n;
   #serial = 0;
@@ -506,8 +508,11 @@ export class FakeDocker {
       if (await fault.act(response)) return;
     }
     const send = (value: unknown, status = 200): void => {
-      response.writeHead(status, { "content-type": "application/json" });
-      response.end(value === null ? "" : JSON.stringify(value));
+      const body = value === null ? "" : JSON.stringify(value);
+      void this.late(`${request.method} ${path}`).then(() => {
+        response.writeHead(status, { "content-type": "application/json" });
+        response.end(body);
+      });
     };
     const missing = (): void => send({ message: `No such object: ${path}` }, 404);
     const parts = path.split("/").slice(1).map(decodeURIComponent);

@@ -27,6 +27,8 @@ const OPERATIONS = [
   "removeNetwork",
   "break",
   "hint",
+  "mute",
+  "unmute",
   "settle",
 ] as const;
 
@@ -41,6 +43,7 @@ function perform({ docker, registry }: World, [operation, which, where]: Step, s
     docker.create(`c${serial}`, { networks: where % 2 === 0 ? ["bridge"] : [network.name] });
   else if (operation === "addNetwork") docker.addNetwork(`n${serial}`, { ipv6: where % 2 === 0 });
   else if (operation === "removeNetwork" && network.name !== "bridge") docker.removeNetwork(network.id);
+  else if (operation === "mute" || operation === "unmute") docker.muted = operation === "mute";
   else if (operation === "break") docker.breakEvents(where % 2 === 0 ? "" : '{"Type":"contai');
   else if (id === undefined || container === undefined) return;
   else if (operation === "hint") {
@@ -58,14 +61,12 @@ function isPlain(operation: string): operation is Plain {
 /** Answers come in an order of their own. */
 function jitter(docker: FakeDocker, delays: readonly number[]): void {
   let next = 0;
-  docker.delay(
-    /^GET \/(containers|networks|images)/,
-    async () => {
-      const turns = delays[next++ % delays.length] ?? 0;
-      for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
-    },
-    Number.POSITIVE_INFINITY,
-  );
+  const pause = async (): Promise<void> => {
+    const turns = delays[next++ % delays.length] ?? 0;
+    for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+  };
+  docker.delay(/^GET \/(containers|networks|images)/, pause, Number.POSITIVE_INFINITY);
+  docker.late = pause;
 }
 
 /** Replays what the listener was told; the first address that had two owners at once. */
@@ -106,6 +107,11 @@ t.test("random histories", async (t) => {
       for (const one of steps) {
         if (one[0] === "settle") await new Promise((resolve) => setTimeout(resolve, 3));
         perform(it, one, ++serial);
+      }
+      if (docker.muted || steps.some(([operation]) => operation === "mute")) {
+        // Nothing can be known of what was never told, until a connection is made again.
+        docker.muted = false;
+        docker.breakEvents();
       }
       for (const { id, starting } of docker.containers.values()) if (starting) docker.run(id);
       await until(
