@@ -12,10 +12,7 @@
  * Stopping is the reverse: rules go (in open mode) before the queue closes, and what was found is stored before the log
  * closes.
  */
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { LRUCache } from "lru-cache";
-import type { AuditContainer } from "./audit/record.ts";
 import { AuditLog } from "./audit/store.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { Config, Places } from "./config.ts";
@@ -28,7 +25,8 @@ import { type ControlServer, openControl } from "./control/server.ts";
 import { DataThread } from "./data-thread-handle.ts";
 import { upstreamsOf } from "./dns/resolvconf.ts";
 import type { UpstreamAddress } from "./dns/upstream.ts";
-import { EXIT, systemCode, TidesmanError } from "./errors.ts";
+import { EXIT, TidesmanError } from "./errors.ts";
+import { Findings } from "./findings.ts";
 import { type Log, partLog, systemLogger } from "./log.ts";
 import type { ModelSnapshot } from "./model/model.ts";
 import { ModelStore } from "./model/store.ts";
@@ -38,10 +36,10 @@ import { InternalPrefixes } from "./packet/internet.ts";
 import { Ruleset } from "./packet/ruleset.ts";
 import { normalizeImage } from "./policy/rules.ts";
 import type { Finding } from "./policy/types.ts";
-import { controlDependencies } from "./reports.ts";
+import { controlDependencies, greeting } from "./reports.ts";
 import { Revisions } from "./revisions.ts";
 import { run } from "./run.ts";
-import { readConfig, readText } from "./settings.ts";
+import { makeDirectory, readConfig, readText } from "./settings.ts";
 import { surroundingsOf } from "./surroundings.ts";
 import { type Notifier, systemdNotifier, takeListenSockets } from "./systemd.ts";
 import type { Snapshot, Surroundings } from "./thread.ts";
@@ -52,8 +50,6 @@ const FLOOD_INTERVAL = 5_000;
 const MODEL_INTERVAL = 1_000;
 /** How often the data thread is asked whether it lives; three silences and the watchdog is not fed; milliseconds. */
 const HEALTH_INTERVAL = 2_000;
-/** Containers that ended, remembered for findings that come after their end. */
-const MAX_ENDED = 1_000;
 
 /** Runs until SIGTERM or SIGINT. Returns the exit status; throws the TidesmanError that kept it from starting. */
 export async function runDaemon(places: Places): Promise<number> {
@@ -89,7 +85,6 @@ export class Daemon {
   readonly #log: Log;
   readonly #native: Native;
   readonly #notifier: Notifier;
-  readonly #ended = new LRUCache<string, Container>({ max: MAX_ENDED });
   readonly #warnings = new Set<string>();
   /** Undone in reverse order when the daemon stops. */
   readonly #closers: (() => Promise<void> | void)[] = [];
@@ -100,7 +95,6 @@ export class Daemon {
   readonly #learning = new Map<string, boolean>();
   #bridges = "";
   #healthyAt: number;
-  #rateGuardDrops = 0;
 
   /** Throws TM_NATIVE_MISSING when the addon was not built. */
   constructor(places: Places, config: Config, log: Log, clock: Clock) {
@@ -125,11 +119,6 @@ export class Daemon {
   /** What an operator should put right. */
   get warnings(): readonly string[] {
     return [...this.#warnings];
-  }
-
-  /** New connections that the kernel's rate guard dropped since the start. */
-  get rateGuardDrops(): number {
-    return this.#rateGuardDrops;
   }
 
   /** Where lookups are forwarded to, `ADDRESS:PORT`. */
@@ -201,7 +190,7 @@ export class Daemon {
       },
       {
         events: (findings, observations) => {
-          for (const finding of findings) this.#audit(finding);
+          for (const finding of findings) this.#parts?.findings.audit(finding);
           if (observations.length > 0) models.observe(observations);
         },
         block: (container, finding) => void this.#block(container, finding),
@@ -255,10 +244,11 @@ export class Daemon {
       log,
     });
     this.#closers.push(() => registry.stop());
-    this.#parts = { audits, models, revisions, data, ruleset, docker, blocker, registry };
+    const findings = new Findings({ audits, registry, revisions, clock });
+    this.#parts = { audits, models, revisions, data, ruleset, docker, blocker, registry, findings };
     registry.start();
     this.#watchOver();
-    this.#greet();
+    for (const line of greeting(this)) this.#log.info(line);
     await this.#notifier.ready(this.#summary());
   }
 
@@ -275,8 +265,11 @@ export class Daemon {
   }
 
   #watchOver(): void {
-    const { data, ruleset, registry, models } = this.parts;
-    const watch = ruleset.watch((detail) => this.#tampered(detail));
+    const { data, ruleset, registry, models, findings } = this.parts;
+    const watch = ruleset.watch((detail) => {
+      this.#log.warn({ part: "rules" }, `somebody changed our rules; they are in place again: ${detail}`);
+      findings.rulesetChanged(detail);
+    });
     const watchdog = this.#notifier.watch(
       () => this.clock.monotonic() - this.#healthyAt < 3 * HEALTH_INTERVAL,
     );
@@ -284,7 +277,7 @@ export class Daemon {
       () => watch.close(),
       () => watchdog.cancel(),
       this.#native.watchLinks(() => this.#surroundingsChanged()),
-      this.#every(FLOOD_INTERVAL, () => this.#auditFloods()),
+      this.#every(FLOOD_INTERVAL, async () => findings.floods(await ruleset.readFloods())),
       this.#every(MODEL_INTERVAL, async () => models.running(running(registry))),
       this.#every(HEALTH_INTERVAL, async () => {
         if ((await data.stats()) !== null) this.#healthyAt = this.clock.monotonic();
@@ -309,21 +302,6 @@ export class Daemon {
 
   // ---------------------------------------------------------------------------------------------- what happens
 
-  #audit(finding: Finding): void {
-    this.#parts?.audits.add(finding, this.#facts(finding.container));
-  }
-
-  /** Facts for a record, also of a container that has ended since. */
-  #facts(id: string | null): AuditContainer | null {
-    if (id === null) return null;
-    const container = this.#parts?.registry.find(id) ?? this.#ended.get(id);
-    if (container === undefined) {
-      return { id, name: "", image: "", imageDigest: "", namespace: null, labels: {} };
-    }
-    const { name, image, imageDigest, namespace, labels } = container;
-    return { id, name, image, imageDigest, namespace, labels };
-  }
-
   /** The data thread has cut the container off; here it is stopped. */
   async #block(id: string, finding: Finding): Promise<void> {
     const { registry, blocker } = this.parts;
@@ -333,68 +311,11 @@ export class Daemon {
     await blocker.block(container, finding.message);
   }
 
-  #tampered(detail: string): void {
-    this.#log.warn({ part: "rules" }, detail);
-    this.#audit(
-      this.#guardFinding({
-        attackType: "rulesetChanged",
-        effect: "alert",
-        message: `firewall rules were changed by somebody else and installed again: ${detail}`,
-        reasons: [{ kind: "detection", message: detail }],
-      }),
-    );
-  }
-
-  /** What the kernel's rate guard dropped becomes an audit of the container that sent it. */
-  async #auditFloods(): Promise<void> {
-    const { ruleset, registry, revisions } = this.parts;
-    for (const { address, packets } of await ruleset.readFloods()) {
-      this.#rateGuardDrops += packets;
-      const container =
-        address === null ? undefined : running(registry).find((one) => addressesOf(one).includes(address));
-      const source = address ?? "sources that belong to no known container";
-      this.#audit(
-        this.#guardFinding({
-          attackType: "connectionFlood",
-          effect: "prevent",
-          container: container?.id ?? null,
-          rule: container === undefined ? null : revisions.policy.profileFor(container, null).rule,
-          message: `${packets} new connections or lookups from ${source} were dropped by the rate guard`,
-          reasons: [
-            {
-              kind: "detection",
-              subject: source,
-              message: "more new connections than the rate guard allows",
-            },
-          ],
-          count: packets,
-        }),
-      );
-    }
-  }
-
-  /** A finding of the guard itself, about no single connection. */
-  #guardFinding(
-    finding: Pick<Finding, "attackType" | "effect" | "message" | "reasons"> & Partial<Finding>,
-  ): Finding {
-    return {
-      time: this.clock.now(),
-      type: "connection",
-      container: null,
-      rule: null,
-      dns: null,
-      connection: null,
-      revision: this.parts.revisions.revision,
-      count: 1,
-      ...finding,
-    };
-  }
-
   #containersChanged(change: RegistryChange): void {
-    const { registry, data, blocker, ruleset, models } = this.parts;
+    const { registry, data, blocker, ruleset, models, findings } = this.parts;
     for (const id of change.remove) {
       const container = registry.find(id);
-      if (container !== undefined) this.#ended.set(id, container);
+      if (container !== undefined) findings.ended(container);
     }
     // At once, before the runtime gives the address to somebody else: the next owner inherits no connection.
     for (const address of change.gone) this.#native.conntrackDelete(address);
@@ -465,24 +386,6 @@ export class Daemon {
     const { registry, revisions } = this.parts;
     return `${running(registry).length} containers, revision ${revisions.revision}, fail mode ${this.config.failMode}`;
   }
-
-  /** What an operator wants to know first: what it listens on, what it protects, where its state is. */
-  #greet(): void {
-    const { dns, network, failMode, docker } = this.config;
-    const { revisions } = this.parts;
-    const source = revisions.read.text === null ? "built-in rules" : this.places.policyFile;
-    this.#log.info(
-      `lookups: port ${dns.port}, UDP and TCP, on container bridges${dns.redirect ? "; port 53 is redirected to it" : ""}`,
-    );
-    this.#log.info(
-      `connections: queue ${network.queue}, fail mode ${failMode}, on ${network.interfaces.join(", ")} and the runtime's bridges`,
-    );
-    this.#log.info(`containers: of the engine at ${docker.socket}`);
-    this.#log.info(
-      `policy: revision ${revisions.revision}, ${revisions.snapshot.policy.rules.length} rules from ${source}`,
-    );
-    this.#log.info(`control socket: ${this.#control?.path ?? ""}; state: ${this.places.stateDirectory}`);
-  }
 }
 
 /** What the daemon is made of, once it has started. */
@@ -495,23 +398,9 @@ export interface Parts {
   readonly docker: DockerClient;
   readonly blocker: Blocker;
   readonly registry: Registry;
+  readonly findings: Findings;
 }
 
 function running(registry: Registry): readonly Container[] {
   return registry.list().filter(({ state, networks }) => state !== "exited" && networks.length > 0);
-}
-
-function makeDirectory(path: string, mode: number): void {
-  try {
-    mkdirSync(path, { recursive: true, mode });
-  } catch (error) {
-    const code = systemCode(error);
-    if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
-      throw new TidesmanError(
-        "TM_NOT_PERMITTED",
-        `the folder \`${path}\` may not be made by this user; run as root`,
-      );
-    }
-    throw error;
-  }
 }

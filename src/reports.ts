@@ -1,7 +1,6 @@
 /** What the control API tells, put together from the parts: plain mapping, no logic of its own. */
 import { readFileSync } from "node:fs";
 import { stringify } from "yaml";
-import type { AuditContainer } from "./audit/record.ts";
 import type { Container } from "./container/types.ts";
 import type * as control from "./control/types.ts";
 import type {
@@ -17,11 +16,9 @@ import { TidesmanError } from "./errors.ts";
 import type { CompiledFeeds } from "./feed/types.ts";
 import type { Sightings } from "./model/model.ts";
 import type { ModelDetail, ModelSummary } from "./model/store.ts";
-import { openModel } from "./model/view.ts";
 import { protocolName } from "./packet/finding.ts";
 import { inspectKernel } from "./packet/kernel.ts";
-import type { Profile } from "./policy/types.ts";
-import { why } from "./why.ts";
+import { auditContainer, profileOf, why } from "./why.ts";
 
 /** Hands the daemon to the control API. Everything throws TM_UNREACHABLE until the daemon has started. */
 export function controlDependencies(daemon: Daemon): ControlDependencies {
@@ -65,6 +62,23 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
   };
 }
 
+/** What an operator wants to know first: what it listens on, what it protects, where its state is. */
+export function greeting(daemon: Daemon): readonly string[] {
+  const { dns, network, failMode, docker } = daemon.config;
+  const { places, parts, upstreams } = daemon;
+  const { revisions } = parts;
+  const source = revisions.read.text === null ? "built in" : `from ${places.policyFile}`;
+  const rules = revisions.snapshot.policy.rules.length;
+  const redirected = dns.redirect ? "; port 53 of every address is redirected there" : "";
+  return [
+    `lookups: port ${dns.port} of container bridges, UDP and TCP${redirected}; forwarded to ${upstreams.join(", ")}`,
+    `connections: of ${network.interfaces.join(", ")} and the engine's bridges, by queue ${network.queue}, fail mode ${failMode}`,
+    `containers: of the engine at ${docker.socket}`,
+    `policy: revision ${revisions.revision}, ${rules} ${rules === 1 ? "rule" : "rules"} ${source}`,
+    `control: ${places.runtimeDirectory}/control.sock; state: ${places.stateDirectory}`,
+  ];
+}
+
 function find(daemon: Daemon, nameOrId: string): Container {
   const container = daemon.parts.registry.find(nameOrId);
   if (container === undefined) {
@@ -78,18 +92,6 @@ function find(daemon: Daemon, nameOrId: string): Container {
 
 const iso = (milliseconds: number): string => new Date(milliseconds).toISOString();
 const isoOrNull = (milliseconds: number): string | null => (milliseconds === 0 ? null : iso(milliseconds));
-
-/** The profile of a container in the revision in force, with its model as it stands. */
-export function profileOf(parts: Parts, container: Container): Profile {
-  const key = parts.models.keyOf(container);
-  const snapshot = parts.models.snapshot().find((model) => model.key === key);
-  return parts.revisions.policy.profileFor(container, snapshot === undefined ? null : openModel(snapshot));
-}
-
-export function auditContainer(container: Container): AuditContainer {
-  const { id, name, image, imageDigest, namespace, labels } = container;
-  return { id, name, image, imageDigest, namespace, labels };
-}
 
 function containerReport(parts: Parts, container: Container): ContainerReport {
   const profile = profileOf(parts, container);
@@ -233,7 +235,7 @@ async function status(daemon: Daemon): Promise<StatusReport> {
       waiting: kernel.waiting,
       overflow: kernel.overflow,
       overruns: packets.queue.overruns,
-      rateGuard: daemon.rateGuardDrops,
+      rateGuard: parts.findings.rateGuardDrops,
       verdictErrors: packets.queue.verdictErrors,
     },
     policy: {

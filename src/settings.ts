@@ -1,5 +1,5 @@
 /** The files an operator writes, read from their places: what is missing has built-in defaults. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { fileURLToPath } from "node:url";
 import { type Config, loadConfig, type Places } from "./config.ts";
@@ -66,4 +66,20 @@ export function feedManifest(places: Places): string {
   if (existsSync(places.feedsFile)) return places.feedsFile;
   if (places.feedsFile === DEFAULT_PLACES.feedsFile) return SHIPPED_FEEDS;
   throw new TidesmanError("TM_FEED", `\`${places.feedsFile}\` does not exist; correct the path`);
+}
+
+/** Makes a folder, and those above it. Throws TM_NOT_PERMITTED. */
+export function makeDirectory(path: string, mode: number): void {
+  try {
+    mkdirSync(path, { recursive: true, mode });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
+      throw new TidesmanError(
+        "TM_NOT_PERMITTED",
+        `the folder \`${path}\` may not be made by this user; run as root`,
+      );
+    }
+    throw error;
+  }
 }

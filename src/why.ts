@@ -1,15 +1,16 @@
 /** `tidesman why`: decides without acting, and says all that spoke. */
 import { parseAddress } from "./address.ts";
+import type { AuditContainer } from "./audit/record.ts";
 import type { Container } from "./container/types.ts";
 import type { WhyTarget } from "./control/target.ts";
 import type { Judgement, WhyReport } from "./control/types.ts";
 import type { Parts } from "./daemon.ts";
 import { TidesmanError } from "./errors.ts";
+import { openModel } from "./model/view.ts";
 import { nameToWire } from "./name.ts";
 import type { InternalPrefixes } from "./packet/internet.ts";
 import { describe } from "./policy/describe.ts";
 import type { Address, Decision, PolicyEvent, Profile } from "./policy/types.ts";
-import { auditContainer, profileOf } from "./reports.ts";
 
 const TYPE_A = 1;
 const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132, icmp: 1, icmpv6: 58 } as const;
@@ -90,4 +91,16 @@ function judge(parts: Parts, event: PolicyEvent, subject: string): Judgement {
     rule: decision.rule,
     reasons: decision.reasons.map((reason) => ({ ...reason })),
   };
+}
+
+/** The profile of a container in the revision in force, with its model as it stands. */
+export function profileOf(parts: Parts, container: Container): Profile {
+  const key = parts.models.keyOf(container);
+  const snapshot = parts.models.snapshot().find((model) => model.key === key);
+  return parts.revisions.policy.profileFor(container, snapshot === undefined ? null : openModel(snapshot));
+}
+
+export function auditContainer(container: Container): AuditContainer {
+  const { id, name, image, imageDigest, namespace, labels } = container;
+  return { id, name, image, imageDigest, namespace, labels };
 }

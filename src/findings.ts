@@ -1,0 +1,104 @@
+/** Findings on their way to the audit log: those of the data thread, and those that the guard makes about itself. */
+import { LRUCache } from "lru-cache";
+import type { AuditContainer } from "./audit/record.ts";
+import type { AuditLog } from "./audit/store.ts";
+import type { Clock } from "./clock.ts";
+import { addressesOf } from "./container/entry.ts";
+import type { Registry } from "./container/registry.ts";
+import type { Container } from "./container/types.ts";
+import type { Flood } from "./packet/ruleset.ts";
+import type { Finding } from "./policy/types.ts";
+import type { Revisions } from "./revisions.ts";
+import { auditContainer } from "./why.ts";
+
+/** Containers that ended, remembered for findings that come after their end. */
+const MAX_ENDED = 1_000;
+
+export interface FindingsOptions {
+  readonly audits: AuditLog;
+  readonly registry: Registry;
+  readonly revisions: Revisions;
+  readonly clock: Clock;
+}
+
+export class Findings {
+  readonly #options: FindingsOptions;
+  readonly #ended = new LRUCache<string, Container>({ max: MAX_ENDED });
+  #rateGuardDrops = 0;
+
+  constructor(options: FindingsOptions) {
+    this.#options = options;
+  }
+
+  /** New connections and lookups that the kernel's rate guard dropped since the start. */
+  get rateGuardDrops(): number {
+    return this.#rateGuardDrops;
+  }
+
+  audit(finding: Finding): void {
+    this.#options.audits.add(finding, this.#facts(finding.container));
+  }
+
+  /** A container ended: what is found of it later still gets its facts. */
+  ended(container: Container): void {
+    this.#ended.set(container.id, container);
+  }
+
+  #facts(id: string | null): AuditContainer | null {
+    if (id === null) return null;
+    const container = this.#options.registry.find(id) ?? this.#ended.get(id);
+    if (container !== undefined) return auditContainer(container);
+    return { id, name: "", image: "", imageDigest: "", namespace: null, labels: {} };
+  }
+
+  /** Somebody changed our firewall rules; they are in place again. */
+  rulesetChanged(detail: string): void {
+    this.audit(
+      this.#ofTheGuard({
+        attackType: "rulesetChanged",
+        effect: "alert",
+        message: `firewall rules were changed by somebody else and installed again: ${detail}`,
+        reasons: [{ kind: "detection", message: detail }],
+      }),
+    );
+  }
+
+  /** What the kernel's rate guard dropped becomes an audit of the container that sent it. */
+  floods(floods: readonly Flood[]): void {
+    const { registry, revisions } = this.#options;
+    for (const { address, packets } of floods) {
+      this.#rateGuardDrops += packets;
+      const container =
+        address === null ? undefined : registry.list().find((one) => addressesOf(one).includes(address));
+      const source = address ?? "sources that belong to no known container";
+      this.audit(
+        this.#ofTheGuard({
+          attackType: "connectionFlood",
+          effect: "prevent",
+          container: container?.id ?? null,
+          rule: container === undefined ? null : revisions.policy.profileFor(container, null).rule,
+          message: `${packets} new connections or lookups from ${source} were dropped by the rate guard`,
+          reasons: [{ kind: "detection", subject: source, message: "above the rate that is allowed" }],
+          count: packets,
+        }),
+      );
+    }
+  }
+
+  /** About no single connection or lookup. */
+  #ofTheGuard(
+    finding: Pick<Finding, "attackType" | "effect" | "message" | "reasons"> & Partial<Finding>,
+  ): Finding {
+    return {
+      time: this.#options.clock.now(),
+      type: "connection",
+      container: null,
+      rule: null,
+      dns: null,
+      connection: null,
+      revision: this.#options.revisions.revision,
+      count: 1,
+      ...finding,
+    };
+  }
+}
