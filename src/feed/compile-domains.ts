@@ -25,7 +25,7 @@ import { learnPieces, PIECE_ROW, PieceCoder } from "./pieces.ts";
 /** Slots filled on average: the fewer, the shorter the probes; the more, the smaller the table. */
 const LOAD = 0.8;
 /** Names that the dictionary is learned from. */
-const SAMPLE = 8192;
+const SAMPLE = 4096;
 const MARKER = 0xffffffff;
 
 /** `lists`: for each feed its names (`ParsedList.entries`); empty for feeds of addresses. */
@@ -45,6 +45,8 @@ interface Names {
   /** Each name ended by a line feed, with the dot before it where it stands for everything below. */
   readonly text: Uint8Array;
   readonly count: number;
+  /** Dots in the text: no fewer than suffixes of two or more labels. */
+  readonly dots: number;
   /** Where each name begins (behind the dot), and its member word (see groups.ts). */
   readonly starts: Uint32Array;
   readonly members: Uint32Array;
@@ -53,7 +55,11 @@ interface Names {
 function gather(lists: readonly Uint8Array[]): Names {
   const text = Buffer.concat(lists);
   let count = 0;
-  for (const byte of text) if (byte === 10) count++;
+  let dots = 0;
+  for (let place = 0; place < text.length; place++) {
+    if (text[place] === 10) count++;
+    else if (text[place] === 46) dots++;
+  }
   const starts = new Uint32Array(count);
   const members = new Uint32Array(count);
   let number = 0;
@@ -68,7 +74,7 @@ function gather(lists: readonly Uint8Array[]): Names {
       at = text.indexOf(10, at) + 1;
     }
   }
-  return { text, count, starts, members };
+  return { text, count, dots, starts, members };
 }
 
 /** One for each suffix: its hash, and the number of the name that it is, or MARKER. */
@@ -79,24 +85,22 @@ interface Records {
   readonly count: number;
 }
 
-function hashSuffixes({ text, count, starts }: Names, key: readonly [number, number]): Records {
+function hashSuffixes({ text, count, dots, starts }: Names, key: readonly [number, number]): Records {
   const hash = new SuffixHash(key[0], key[1]);
-  const dots = new Int32Array(128);
-  let suffixes = 0;
-  for (const byte of text) if (byte === 46) suffixes++;
-  const high = new Uint32Array(suffixes);
-  const low = new Uint32Array(suffixes);
-  const names = new Uint32Array(suffixes);
+  const ends = new Int32Array(128);
+  const high = new Uint32Array(dots);
+  const low = new Uint32Array(dots);
+  const names = new Uint32Array(dots);
   let record = 0;
   for (let name = 0; name < count; name++) {
     const start = starts[name]!;
     let labels = 0;
     let end = start;
-    for (; text[end] !== 10; end++) if (text[end] === 46) dots[labels++] = end;
+    for (; text[end] !== 10; end++) if (text[end] === 46) ends[labels++] = end;
     hash.start();
-    hash.label(text, dots[labels - 1]! + 1, end);
+    hash.label(text, ends[labels - 1]! + 1, end);
     for (let label = labels - 1; label >= 0; label--) {
-      hash.label(text, label === 0 ? start : dots[label - 1]! + 1, dots[label]!);
+      hash.label(text, label === 0 ? start : ends[label - 1]! + 1, ends[label]!);
       hash.finish();
       high[record] = hash.high;
       low[record] = hash.low;
@@ -144,7 +148,7 @@ interface Slots {
 
 /** One slot for all records of one hash: a name with every feed that lists it, or a marker. */
 function mergeEqual(records: Records, order: Uint32Array, names: Names, groups: GroupTable): Slots {
-  const { count } = records;
+  const { count, high, low } = records;
   const slots = {
     high: new Uint32Array(count),
     words: new Uint16Array(count),
@@ -154,8 +158,8 @@ function mergeEqual(records: Records, order: Uint32Array, names: Names, groups: 
   let slot = 0;
   let distinct = 0;
   const add = (record: number, name: number, group: number): void => {
-    slots.high[slot] = records.high[record]!;
-    slots.words[slot] = (records.low[record]! & HASH_BITS) | (name === MARKER ? 0 : NAME_SLOT);
+    slots.high[slot] = high[record]!;
+    slots.words[slot] = (low[record]! & HASH_BITS) | (name === MARKER ? 0 : NAME_SLOT);
     slots.names[slot] = name;
     slots.groups[slot++] = group;
     if (name !== MARKER) distinct++;
@@ -163,7 +167,7 @@ function mergeEqual(records: Records, order: Uint32Array, names: Names, groups: 
   for (let from = 0; from < count; ) {
     const first = order[from]!;
     let to = from + 1;
-    while (to < count && sameHash(records, order[to]!, first)) to++;
+    while (to < count && high[order[to]!] === high[first] && low[order[to]!] === low[first]) to++;
     if (to - from === 1) {
       const name = records.names[first]!;
       add(first, name, name === MARKER ? 0 : groups.number([names.members[name]!]));
@@ -186,10 +190,6 @@ function mergeEqual(records: Records, order: Uint32Array, names: Names, groups: 
     from = to;
   }
   return { ...slots, count: slot, distinct };
-}
-
-function sameHash({ high, low }: Records, a: number, b: number): boolean {
-  return high[a] === high[b] && low[a] === low[b];
 }
 
 function sameText({ text, starts }: Names, a: number, b: number): boolean {
@@ -222,7 +222,7 @@ function write(
       coded[codedLength++] = group & 0xff;
     }
     const start = names.starts[name]!;
-    codedLength = coder.encode(names.text, start, names.text.indexOf(10, start) + 1, coded, codedLength);
+    codedLength = coder.encode(names.text, start, coded, codedLength);
   }
 
   const groupWords = groups.words();

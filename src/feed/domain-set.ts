@@ -31,8 +31,8 @@ export class DomainSet {
   readonly #homeBuckets: number;
   readonly #longestProbe: number;
   readonly #pieces: Uint8Array;
-  /** For each code, whether its piece ends a name. */
-  readonly #ends: Uint8Array;
+  /** Codes from this one on end a name. */
+  readonly #firstEnd: number;
   readonly #names: Uint8Array;
   readonly #groupBytes: number;
   /** Where the labels of the name asked for begin, and that name as stored text; reused by every look-up. */
@@ -55,11 +55,9 @@ export class DomainSet {
     this.#longestProbe = header[DOMAIN.LONGEST_PROBE]!;
     const pieces = header[DOMAIN.PIECES]!;
     this.#pieces = new Uint8Array(buffer, header[DOMAIN.PIECES_AT]!, pieces * PIECE_ROW);
-    this.#ends = new Uint8Array(256);
-    for (let code = 0; code < pieces; code++) {
-      const row = code * PIECE_ROW;
-      if (this.#pieces[row + this.#pieces[row]!] === END) this.#ends[code] = 1;
-    }
+    let firstEnd = pieces;
+    while (firstEnd > 0 && this.#endsName(firstEnd - 1)) firstEnd--;
+    this.#firstEnd = firstEnd;
     this.#names = new Uint8Array(buffer, header[DOMAIN.NAMES_AT]!);
     this.#groupBytes = header[DOMAIN.GROUP_BYTES]!;
   }
@@ -113,7 +111,7 @@ export class DomainSet {
   entriesOf(feed: number): { entries: Uint8Array; count: number } {
     const out = new Growing(4096);
     let count = 0;
-    for (let at = 0; at < this.#names.length; at = this.#behind(at)) {
+    for (let at = 0; at < this.#names.length; at = this.#behind(at, 1)) {
       for (const member of this.#groups.members(this.#groupAt(at))) {
         if (member >>> 1 !== feed) continue;
         count++;
@@ -152,19 +150,30 @@ export class DomainSet {
 
   /** Where the name of a slot begins: behind those of the slots before it in the bucket. */
   #placeOf(bucket: number, slot: number): number {
-    let place = this.#buckets[bucket]! + this.#buckets[bucket + 1]! * 0x10000;
-    for (let before = bucket + SLOTS_AT; before < slot; before++) {
-      if ((this.#buckets[before]! & NAME_SLOT) !== 0) place = this.#behind(place);
-    }
-    return place;
+    const buckets = this.#buckets;
+    let before = 0;
+    for (let at = bucket + SLOTS_AT; at < slot; at++) before += buckets[at]! >>> 15;
+    return this.#behind(buckets[bucket]! + buckets[bucket + 1]! * 0x10000, before);
   }
 
-  /** The place behind the name at `place`. */
-  #behind(place: number): number {
+  /** The place behind `count` names from `place` on. */
+  #behind(place: number, count: number): number {
     const names = this.#names;
-    let at = place + this.#groupBytes;
-    while (at < names.length && this.#ends[names[at]!] === 0) at++;
-    return at + 1;
+    const firstEnd = this.#firstEnd;
+    const groupBytes = this.#groupBytes;
+    let at = place;
+    for (let left = count; left > 0 && at < names.length; left--) {
+      at += groupBytes;
+      while (names[at]! < firstEnd) at++;
+      at++;
+    }
+    return at;
+  }
+
+  /** Whether the piece of a code ends a name. */
+  #endsName(code: number): boolean {
+    const row = code * PIECE_ROW;
+    return this.#pieces[row + this.#pieces[row]!] === END;
   }
 
   /** Writes the name asked for as text: a dot at the length of each label, a line feed at the root's. */
@@ -180,12 +189,13 @@ export class DomainSet {
     const names = this.#names;
     const pieces = this.#pieces;
     const text = this.#text;
+    const firstEnd = this.#firstEnd;
     let at = from;
     for (let code = place + this.#groupBytes; code < names.length; code++) {
       const row = names[code]! * PIECE_ROW;
       const length = pieces[row]!;
       for (let index = 1; index <= length; index++) if (text[at++] !== pieces[row + index]) return false;
-      if (this.#ends[names[code]!] === 1) return true;
+      if (names[code]! >= firstEnd) return true;
     }
     return false;
   }
@@ -207,7 +217,7 @@ export class DomainSet {
     for (let at = place + this.#groupBytes; at < this.#names.length; at++) {
       const row = this.#names[at]! * PIECE_ROW;
       for (let index = 1; index <= this.#pieces[row]!; index++) out[end++] = this.#pieces[row + index]!;
-      if (this.#ends[this.#names[at]!] === 1) break;
+      if (this.#names[at]! >= this.#firstEnd) break;
     }
     return end;
   }

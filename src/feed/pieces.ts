@@ -31,13 +31,14 @@ export class PieceCoder {
     }
   }
 
-  /** Writes the codes of the name `text[start … end)`, its line feed included, to `out[at]`; returns the place behind. */
-  encode(text: Uint8Array, start: number, end: number, out: Uint8Array, at: number): number {
+  /** Writes the codes of the name that begins at `text[start]`, its line feed included, to `out[at]`; returns the place behind. */
+  encode(text: Uint8Array, start: number, out: Uint8Array, at: number): number {
     const trie = this.#trie;
     let place = at;
-    for (let from = start; from < end; ) {
-      from = trie.longest(text, from, end);
+    for (let from = start; from < text.length; ) {
+      from = trie.longest(text, from);
       out[place++] = trie.code;
+      if (text[from - 1] === END) break;
     }
     return place;
   }
@@ -45,7 +46,8 @@ export class PieceCoder {
 
 /**
  * Learns a dictionary from `sample`, names each ended by a line feed. In every round the sample is coded with the pieces
- * so far; those pieces, and all neighbours joined, compete by the characters they would cover. Deterministic.
+ * so far; those pieces, and all neighbours joined, compete by the characters they would cover. Pieces that end a name come
+ * last, so that a reader finds the end of one by comparing codes. Deterministic.
  */
 export function learnPieces(sample: Uint8Array): string[] {
   let pieces = [...ALPHABET];
@@ -54,7 +56,7 @@ export function learnPieces(sample: Uint8Array): string[] {
     const trie = new Trie(pieces);
     let before = "";
     for (let at = 0; at < sample.length; ) {
-      at = trie.longest(sample, at, sample.length);
+      at = trie.longest(sample, at);
       const piece = pieces[trie.code]!;
       gain.set(piece, (gain.get(piece) ?? 0) + piece.length);
       const joined = before + piece;
@@ -66,7 +68,10 @@ export function learnPieces(sample: Uint8Array): string[] {
     const best = [...gain].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
     pieces = [...ALPHABET, ...best.slice(0, MAX_PIECES - ALPHABET.length).map(([piece]) => piece)];
   }
-  return pieces;
+  return [
+    ...pieces.filter((piece) => !piece.endsWith("\n")),
+    ...pieces.filter((piece) => piece.endsWith("\n")),
+  ];
 }
 
 /** Finds the longest piece at a place. */
@@ -98,18 +103,24 @@ class Trie {
   }
 
   /** The place behind the longest piece at `text[from]`; sets `code`. Every character of `text` is in the alphabet. */
-  longest(text: Uint8Array, from: number, end: number): number {
-    let node = 0;
+  longest(text: Uint8Array, from: number): number {
+    const children = this.#children;
+    const codes = this.#codes;
+    const column = this.#column;
+    const width = this.#width;
+    let found = 0;
     let to = from + 1;
-    for (let at = from; at < end; at++) {
-      node = this.#children[node * this.#width + this.#column[text[at]!]!]!;
-      if (node === 0) break;
-      const code = this.#codes[node]!;
+    let node = children[column[text[from]!]!]!;
+    for (let at = from + 1; node !== 0; at++) {
+      const code = codes[node]!;
       if (code > 0) {
-        this.code = code - 1;
-        to = at + 1;
+        found = code;
+        to = at;
       }
+      if (at === text.length) break;
+      node = children[node * width + column[text[at]!]!]!;
     }
+    this.code = found - 1;
     return to;
   }
 }
