@@ -1,11 +1,5 @@
 // NFQUEUE over raw netlink: packets in by recvmmsg, one JavaScript call per batch, verdicts out in one sendto.
 //
-// A message of the kernel (net/netfilter/nfnetlink_queue.c, nfqnl_build_packet_message), one per datagram:
-//   nlmsghdr (16)  nfgenmsg (4)  NFQA_PACKET_HDR first: be32 id, be16 EtherType, u8 hook; then attributes in any order,
-//   NFQA_PAYLOAD last.
-// A verdict of ours:
-//   nlmsghdr (16)  nfgenmsg (4)  NFQA_VERDICT_HDR: be32 verdict, be32 id  [NFQA_MARK: be32]
-//
 // The socket has NETLINK_NO_ENOBUFS: without it one overrun marks the socket congested, and the kernel then drops every
 // message until all of the buffer was read; with it only the messages that do not fit are dropped. They are still
 // counted exactly, by SO_MEMINFO (sk_drops), in fail-open mode too, where /proc/net/netfilter/nfnetlink_queue is silent.
@@ -18,20 +12,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <unordered_set>
 #include <vector>
 
 #include "addon.h"
 #include "binding.h"
+#include "packet_message.h"
 
 namespace tidesman {
 namespace {
 
 // Columns as in types.ts.
-enum PacketColumn {
-  kId, kProtocol, kHook, kMark, kInDevice, kOutDevice, kPhysInDevice, kPhysOutDevice, kOffset, kCaptured, kLength,
-  kConntrackInfo, kConntrackOffset, kConntrackLength, kSkbInfo, kPacketStride = 16
-};
 enum VerdictColumn { kCode, kSetMark, kVerdictMark, kVerdictStride };
 enum Counter {
   kPackets, kBatches, kPending, kTruncated, kMalformed, kSendErrors, kVerdictErrors, kCallbackErrors, kCounters
@@ -45,21 +37,11 @@ constexpr int kRounds = 4;
 constexpr size_t kMostBatch = 1024;
 constexpr size_t kMostCopyRange = 65531;
 
-struct VerdictMessage {
-  nlmsghdr header;
-  nfgenmsg generic;
-  nlattr verdict_header;
-  nfqnl_msg_verdict_hdr verdict;
-  nlattr mark_header;
-  uint32_t mark;
-};
-constexpr size_t kWithoutMark = offsetof(VerdictMessage, mark_header);
-static_assert(kWithoutMark == 32 && sizeof(VerdictMessage) == 40, "wire layout");
-
 class PacketQueue : public Closable {
  public:
   static constexpr napi_type_tag kTag = {0x8a51b0d3c6e44f01, 0x9f2d7e60a1b35c01};
 
+  explicit PacketQueue(uint16_t number) : number_(number), out_(number) {}
   static napi_value open(napi_env env, Arguments& options, napi_value on_batch);
   ~PacketQueue() override { release(); }
   // What JavaScript asks for: inside a callback it waits for the verdicts of that batch.
@@ -72,10 +54,9 @@ class PacketQueue : public Closable {
   int bind(bool fail_open, bool conntrack, uint32_t max_length, uint32_t copy_range);
   int configure(uint32_t flags, uint32_t max_length, uint32_t copy_range);
   void on_readable();
-  bool parse(size_t slot, size_t length, bool cut, uint32_t row);
+  bool read(size_t slot, uint32_t row);
   void deliver(uint32_t count);
   void send_verdicts(uint32_t count);
-  void append(uint16_t type, uint32_t id, uint32_t code, bool set_mark, uint32_t mark);
   void send();
   void release();
 
@@ -83,7 +64,7 @@ class PacketQueue : public Closable {
   int fd_ = -1;
   Poller* poller_ = nullptr;
   std::shared_ptr<Callback> callback_;
-  uint16_t number_ = 0;
+  uint16_t number_;
   uint32_t batch_ = 0;
   size_t slot_size_ = 0;
   uint32_t fail_verdict_ = NF_DROP;
@@ -94,8 +75,7 @@ class PacketQueue : public Closable {
   double* counters_ = nullptr;
   std::vector<mmsghdr> messages_;
   std::vector<iovec> vectors_;
-  std::vector<uint8_t> out_;
-  size_t out_count_ = 0;
+  VerdictBuffer out_;
   // Exactly the ids that wait: a batch verdict decides all older ids, so it is allowed only when this is empty.
   std::unordered_set<uint32_t> held_;
   uint32_t last_id_ = 0;
@@ -109,7 +89,6 @@ constexpr napi_type_tag PacketQueue::kTag;
 bool valid_code(uint32_t code) { return code == NF_DROP || code == NF_ACCEPT || code == NF_REPEAT; }
 
 napi_value PacketQueue::open(napi_env env, Arguments& options, napi_value on_batch) {
-  auto queue = std::make_shared<PacketQueue>();
   const int64_t number = options.number("queue"), copy_range = options.number("copyRange");
   const int64_t max_length = options.number("maxLength"), batch = options.number("batch");
   const int64_t receive_buffer = options.number("receiveBuffer"), fail_verdict = options.number("failVerdict");
@@ -121,8 +100,8 @@ napi_value PacketQueue::open(napi_env env, Arguments& options, napi_value on_bat
       (fail_verdict != NF_DROP && fail_verdict != NF_ACCEPT)) {
     return options.fail();
   }
+  auto queue = std::make_shared<PacketQueue>(static_cast<uint16_t>(number));
   queue->addon_ = Addon::of(env);
-  queue->number_ = static_cast<uint16_t>(number);
   queue->batch_ = static_cast<uint32_t>(batch);
   queue->fail_verdict_ = static_cast<uint32_t>(fail_verdict);
   queue->slot_size_ = (static_cast<size_t>(copy_range) + kSlotOverhead + 63) & ~size_t{63};
@@ -140,7 +119,7 @@ napi_value PacketQueue::open(napi_env env, Arguments& options, napi_value on_bat
   queue->counters_ = static_cast<double*>(queue->counter_memory_.get());
   queue->messages_.resize(queue->batch_);
   queue->vectors_.resize(queue->batch_);
-  queue->out_.reserve(queue->batch_ * sizeof(VerdictMessage));
+  queue->out_.reserve(queue->batch_);
   for (size_t slot = 0; slot < queue->batch_; slot++) {
     queue->vectors_[slot] = {queue->slab_ + slot * queue->slot_size_, queue->slot_size_};
     queue->messages_[slot].msg_hdr.msg_iov = &queue->vectors_[slot];
@@ -225,79 +204,26 @@ void PacketQueue::on_readable() {
       return;
     }
     uint32_t count = 0;
-    for (int index = 0; index < received; index++) {
-      const auto slot = static_cast<size_t>(index);
-      const bool cut = (messages_[slot].msg_hdr.msg_flags & MSG_TRUNC) != 0;
-      if (cut) counters_[kTruncated]++;
-      if (parse(slot, messages_[slot].msg_len, cut, count)) count++;
+    for (int slot = 0; slot < received; slot++) {
+      if (read(static_cast<size_t>(slot), count)) count++;
     }
     if (count > 0) deliver(count);
     if (static_cast<uint32_t>(received) < batch_) return;
   }
 }
 
-// Fills `row` from the message in `slot`. False when it is none, or has no id to answer to.
-bool PacketQueue::parse(size_t slot, size_t length, bool cut, uint32_t row) {
-  const uint8_t* start = slab_ + slot * slot_size_;
-  if (length > slot_size_) length = slot_size_;
-  constexpr size_t kHeaders = NLMSG_ALIGN(sizeof(nlmsghdr) + sizeof(nfgenmsg));
-  nlmsghdr header;
-  if (length < kHeaders) {
-    counters_[kMalformed]++;
-    return false;
+// Fills `row` from the message in `slot`. False when there is no packet to decide in it.
+bool PacketQueue::read(size_t slot, uint32_t row) {
+  const bool cut = (messages_[slot].msg_hdr.msg_flags & MSG_TRUNC) != 0;
+  const size_t length = std::min<size_t>(messages_[slot].msg_len, slot_size_);
+  if (cut) counters_[kTruncated]++;
+  switch (read_packet(slab_, slot * slot_size_, length, cut, meta_ + row * kPacketStride)) {
+    case PacketMessage::kPacket: return true;
+    case PacketMessage::kRefusal: counters_[kVerdictErrors]++; break;
+    case PacketMessage::kMalformed: counters_[kMalformed]++; break;
+    case PacketMessage::kNothing: break;
   }
-  memcpy(&header, start, sizeof header);
-  if (header.nlmsg_type == NLMSG_ERROR) {  // i32 negative errno: a verdict on an id that is gone
-    int error = 0;
-    memcpy(&error, start + NLMSG_HDRLEN, sizeof error);
-    if (error != 0) counters_[kVerdictErrors]++;
-    return false;
-  }
-  if (header.nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET)) {
-    counters_[kMalformed]++;
-    return false;
-  }
-  if (header.nlmsg_len < length) length = header.nlmsg_len;
-  if (length < kHeaders) length = kHeaders;
-  uint32_t* meta = meta_ + row * kPacketStride;
-  memset(meta, 0, kPacketStride * sizeof *meta);
-  meta[kConntrackInfo] = 0xffffffff;
-  bool has_id = false;
-  AttributeReader reader(start + kHeaders, length - kHeaders);
-  Attribute attribute;
-  while (reader.next(&attribute, cut)) {
-    const auto offset = static_cast<uint32_t>(attribute.data - slab_);
-    switch (attribute.type) {
-      case NFQA_PACKET_HDR:  // be32 id, be16 EtherType, u8 hook
-        if (attribute.length < 7) break;
-        meta[kId] = attribute.be32();
-        meta[kProtocol] = static_cast<uint32_t>(attribute.data[4] << 8 | attribute.data[5]);
-        meta[kHook] = attribute.data[6];
-        has_id = true;
-        break;
-      case NFQA_MARK: meta[kMark] = attribute.be32(); break;
-      case NFQA_IFINDEX_INDEV: meta[kInDevice] = attribute.be32(); break;
-      case NFQA_IFINDEX_OUTDEV: meta[kOutDevice] = attribute.be32(); break;
-      case NFQA_IFINDEX_PHYSINDEV: meta[kPhysInDevice] = attribute.be32(); break;
-      case NFQA_IFINDEX_PHYSOUTDEV: meta[kPhysOutDevice] = attribute.be32(); break;
-      case NFQA_SKB_INFO: meta[kSkbInfo] = attribute.be32(); break;
-      case NFQA_CAP_LEN: meta[kLength] = attribute.be32(); break;
-      case NFQA_CT_INFO: meta[kConntrackInfo] = attribute.be32(); break;
-      case NFQA_CT:
-        meta[kConntrackOffset] = offset;
-        meta[kConntrackLength] = static_cast<uint32_t>(attribute.length);
-        break;
-      case NFQA_PAYLOAD:
-        meta[kOffset] = offset;
-        meta[kCaptured] = static_cast<uint32_t>(attribute.length);
-        break;
-      default: break;
-    }
-  }
-  // NFQA_CAP_LEN is sent only when the packet is longer than what was copied.
-  if (meta[kLength] < meta[kCaptured]) meta[kLength] = meta[kCaptured];
-  if (!has_id) counters_[kMalformed]++;
-  return has_id;
+  return false;
 }
 
 void PacketQueue::deliver(uint32_t count) {
@@ -346,8 +272,8 @@ void PacketQueue::send_verdicts(uint32_t count) {
           last++;
         }
       }
-      append(last > row ? NFQNL_MSG_VERDICT_BATCH : NFQNL_MSG_VERDICT, meta_[last * kPacketStride + kId],
-             verdict[kCode], verdict[kSetMark] != 0, verdict[kVerdictMark]);
+      out_.append(last > row, meta_[last * kPacketStride + kId], verdict[kCode], verdict[kSetMark] != 0,
+                  verdict[kVerdictMark]);
     }
     row = last + 1;
   }
@@ -355,37 +281,7 @@ void PacketQueue::send_verdicts(uint32_t count) {
   send();
 }
 
-void PacketQueue::append(uint16_t type, uint32_t id, uint32_t code, bool set_mark, uint32_t mark) {
-  VerdictMessage message = {};
-  const size_t length = set_mark ? sizeof message : kWithoutMark;
-  message.header.nlmsg_len = static_cast<uint32_t>(length);
-  message.header.nlmsg_type = static_cast<uint16_t>(NFNL_SUBSYS_QUEUE << 8 | type);
-  message.header.nlmsg_flags = NLM_F_REQUEST;
-  message.generic.version = NFNETLINK_V0;
-  message.generic.res_id = htons(number_);
-  message.verdict_header = {NLA_HDRLEN + sizeof message.verdict, NFQA_VERDICT_HDR};
-  message.verdict = {htonl(code), htonl(id)};
-  message.mark_header = {NLA_HDRLEN + sizeof message.mark, NFQA_MARK};
-  message.mark = htonl(mark);
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&message);
-  out_.insert(out_.end(), bytes, bytes + length);
-  out_count_++;
-}
-
-void PacketQueue::send() {
-  if (out_.empty()) return;
-  sockaddr_nl kernel = {};
-  kernel.nl_family = AF_NETLINK;
-  // An undelivered verdict would leave its packets in the kernel for ever; what can pass (no memory) is tried again.
-  for (int attempt = 0;; attempt++) {
-    if (sendto(fd_, out_.data(), out_.size(), 0, reinterpret_cast<sockaddr*>(&kernel), sizeof kernel) >= 0) break;
-    if (attempt < 8 && (errno == EINTR || errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)) continue;
-    counters_[kSendErrors] += static_cast<double>(out_count_);
-    break;
-  }
-  out_.clear();
-  out_count_ = 0;
-}
+void PacketQueue::send() { counters_[kSendErrors] += static_cast<double>(out_.send(fd_)); }
 
 void PacketQueue::decide_held(uint32_t id, uint32_t code, bool set_mark, uint32_t mark) {
   if (poller_ == nullptr) return;
@@ -395,7 +291,7 @@ void PacketQueue::decide_held(uint32_t id, uint32_t code, bool set_mark, uint32_
   }
   if (held_.erase(id) != 0) {
     counters_[kPending] = static_cast<double>(held_.size());
-    append(NFQNL_MSG_VERDICT, id, code, set_mark, mark);
+    out_.append(false, id, code, set_mark, mark);
     send();
     return;
   }
@@ -433,7 +329,7 @@ void PacketQueue::close() {
   overruns();
   // Closing the socket drops what is queued, also in open mode. One batch verdict with an id ahead of all others decides
   // it by failVerdict instead: packets held, and packets that we have not read.
-  append(NFQNL_MSG_VERDICT_BATCH, last_id_ + 0x3fffffff, fail_verdict_, false, 0);
+  out_.append(true, last_id_ + 0x3fffffff, fail_verdict_, false, 0);
   send();
   held_.clear();
   counters_[kPending] = 0;

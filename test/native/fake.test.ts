@@ -5,7 +5,7 @@ import { createFakeNative, type FakeNative } from "../../src/native/fake.ts";
 import type { FakeVerdict } from "../../src/native/fake-queue.ts";
 import type { Link } from "../../src/native/types.ts";
 import { NF } from "../../src/native/types.ts";
-import { packetQueueConformance, requestConformance, udpArenaConformance } from "./conformance.ts";
+import { conformance } from "./conformance.ts";
 import { ADDRESSES, PASSED_MARK, type Peer, QUEUE, type World } from "./world.ts";
 
 const LO: Link = {
@@ -105,9 +105,7 @@ class FakeWorld implements World {
 }
 
 const world = new FakeWorld();
-t.test("packet queue", async (t) => packetQueueConformance(t, world));
-t.test("UDP arena", async (t) => udpArenaConformance(t, world));
-t.test("requests", async (t) => requestConformance(t, world));
+conformance(t, world);
 
 t.test("entries of ipsets end by the clock", async (t) => {
   const clock = new ManualClock();

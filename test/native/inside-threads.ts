@@ -44,7 +44,7 @@ function mayOpenQueue(): PacketQueue {
 for (const mode of ["idle", "busy", "exit", "close"]) {
   t.test(`a worker that ends while ${mode}`, async (t) => {
     const before = sockets();
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 3; round++) {
       const worker = new Worker(HOLDER, { workerData: mode });
       const exited = once(worker, "exit");
       const heard = new Set<string>();

@@ -7,6 +7,8 @@ export const QUEUE = 7;
 /** Bits of the mark that lead a packet around the queue. */
 export const PASSED_MARK = 0x1;
 
+export const FAMILIES = [4, 6] as const;
+
 /** Addresses that exist in every world, two per family. */
 export const ADDRESSES = {
   4: { first: "198.51.100.1", second: "198.51.100.2" },
