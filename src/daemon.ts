@@ -21,7 +21,7 @@ import { DockerClient } from "./container/docker.ts";
 import { addressesOf } from "./container/entry.ts";
 import { Registry } from "./container/registry.ts";
 import type { Container, RegistryChange } from "./container/types.ts";
-import { type ControlServer, openControl } from "./control/server.ts";
+import { openControl } from "./control/server.ts";
 import { DataThread } from "./data-thread-handle.ts";
 import { upstreamsOf } from "./dns/resolvconf.ts";
 import type { UpstreamAddress } from "./dns/upstream.ts";
@@ -66,10 +66,13 @@ export async function runDaemon(places: Places): Promise<number> {
   process.on("SIGHUP", () => void daemon.reloadOnSignal());
   // Keeps the process alive by itself: all timers of ours let it end.
   const alive = setInterval(() => undefined, 3_600_000);
+  const starting = daemon.start();
   try {
-    await Promise.race([daemon.start(), ended]);
+    await Promise.race([starting, ended]);
     return await ended;
   } finally {
+    // Told to stop while it starts, it first comes up: what is half made cannot be undone.
+    await starting.catch(() => undefined);
     await daemon.stop();
     clearInterval(alive);
   }
@@ -89,7 +92,6 @@ export class Daemon {
   /** Undone in reverse order when the daemon stops. */
   readonly #closers: (() => Promise<void> | void)[] = [];
   #parts: Parts | undefined;
-  #control: ControlServer | undefined;
   #upstreams: readonly UpstreamAddress[] = [];
   /** Whether each model was learning when it was last told. */
   readonly #learning = new Map<string, boolean>();
@@ -110,10 +112,8 @@ export class Daemon {
 
   /** Throws TM_UNREACHABLE while the daemon is still starting. */
   get parts(): Parts {
-    if (this.#parts === undefined) {
-      throw new TidesmanError("TM_UNREACHABLE", "the daemon is still starting; try again in a moment");
-    }
-    return this.#parts;
+    if (this.#parts !== undefined) return this.#parts;
+    throw new TidesmanError("TM_UNREACHABLE", "the daemon is still starting; try again in a moment");
   }
 
   /** What an operator should put right. */
@@ -121,11 +121,9 @@ export class Daemon {
     return [...this.#warnings];
   }
 
-  /** Where lookups are forwarded to, `ADDRESS:PORT`. */
-  get upstreams(): readonly string[] {
-    return this.#upstreams.map(({ address, port }) =>
-      address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`,
-    );
+  /** Where lookups are forwarded to. */
+  get upstreams(): readonly UpstreamAddress[] {
+    return this.#upstreams;
   }
 
   /** What does not count as Internet now. */
@@ -152,14 +150,14 @@ export class Daemon {
     makeDirectory(places.stateDirectory, 0o700);
     makeDirectory(places.runtimeDirectory, 0o755);
 
-    this.#control = await openControl({
+    const control = await openControl({
       runtimeDirectory: places.runtimeDirectory,
       group: config.control.group,
       dependencies: controlDependencies(this),
       clock,
       log: partLog(this.#log, "control"),
     });
-    this.#closers.push(() => this.#control?.close());
+    this.#closers.push(() => control.close());
 
     const audits = await AuditLog.open({
       file: join(places.stateDirectory, "audits.db"),
@@ -249,7 +247,7 @@ export class Daemon {
     registry.start();
     this.#watchOver();
     for (const line of greeting(this)) this.#log.info(line);
-    await this.#notifier.ready(this.#summary());
+    await this.#notifier.ready(`revision ${revisions.revision}, fail mode ${config.failMode}`);
   }
 
   /** Undoes what was done, the last first. A step that fails does not keep the others from being undone. */
@@ -277,17 +275,16 @@ export class Daemon {
       () => watch.close(),
       () => watchdog.cancel(),
       this.#native.watchLinks(() => this.#surroundingsChanged()),
-      this.#every(FLOOD_INTERVAL, async () => findings.floods(await ruleset.readFloods())),
-      this.#every(MODEL_INTERVAL, async () => models.running(running(registry))),
-      this.#every(HEALTH_INTERVAL, async () => {
-        if ((await data.stats()) !== null) this.#healthyAt = this.clock.monotonic();
-      }),
     );
-  }
-
-  #every(ms: number, task: () => Promise<void>): () => void {
-    const timer = this.clock.every(ms, () => this.#inBackground(task()));
-    return () => timer.cancel();
+    const every = (ms: number, task: () => Promise<void>): void => {
+      const timer = this.clock.every(ms, () => this.#inBackground(task()));
+      this.#closers.push(() => timer.cancel());
+    };
+    every(FLOOD_INTERVAL, async () => findings.floods(await ruleset.readFloods()));
+    every(MODEL_INTERVAL, async () => models.running(running(registry)));
+    every(HEALTH_INTERVAL, async () => {
+      if ((await data.stats()) !== null) this.#healthyAt = this.clock.monotonic();
+    });
   }
 
   /** For what nobody waits for: a failure is logged, and ends nothing. */
@@ -318,7 +315,9 @@ export class Daemon {
       if (container !== undefined) findings.ended(container);
     }
     // At once, before the runtime gives the address to somebody else: the next owner inherits no connection.
-    for (const address of change.gone) this.#native.conntrackDelete(address);
+    this.#inBackground(
+      Promise.try(() => change.gone.map((address) => this.#native.conntrackDelete(address))),
+    );
     data.send({ kind: "containers", upsert: change.upsert, remove: change.remove });
     for (const { id } of change.upsert) {
       if (blocker.isBlocked(id)) data.send({ kind: "cut", container: id, cut: true });
@@ -362,7 +361,9 @@ export class Daemon {
     } catch (error) {
       this.#log.error(`the running policy stays: ${error instanceof Error ? error.message : String(error)}`);
     }
-    await this.#notifier.ready(this.#summary());
+    await this.#notifier.ready(
+      `revision ${this.parts.revisions.revision}, fail mode ${this.config.failMode}`,
+    );
   }
 
   /**
@@ -383,8 +384,7 @@ export class Daemon {
   }
 
   #summary(): string {
-    const { registry, revisions } = this.parts;
-    return `${running(registry).length} containers, revision ${revisions.revision}, fail mode ${this.config.failMode}`;
+    return `revision ${this.parts.revisions.revision}, fail mode ${this.config.failMode}`;
   }
 }
 

@@ -12,6 +12,7 @@ import type {
 } from "./control/types.ts";
 import { version } from "./control/version.ts";
 import type { Daemon, Parts } from "./daemon.ts";
+import type { UpstreamAddress } from "./dns/upstream.ts";
 import { TidesmanError } from "./errors.ts";
 import type { CompiledFeeds } from "./feed/types.ts";
 import type { Sightings } from "./model/model.ts";
@@ -71,7 +72,7 @@ export function greeting(daemon: Daemon): readonly string[] {
   const rules = revisions.snapshot.policy.rules.length;
   const redirected = dns.redirect ? "; port 53 of every address is redirected there" : "";
   return [
-    `lookups: port ${dns.port} of container bridges, UDP and TCP${redirected}; forwarded to ${upstreams.join(", ")}`,
+    `lookups: port ${dns.port} of container bridges, UDP and TCP${redirected}; forwarded to ${upstreams.map(endpoint).join(", ")}`,
     `connections: of ${network.interfaces.join(", ")} and the engine's bridges, by queue ${network.queue}, fail mode ${failMode}`,
     `containers: of the engine at ${docker.socket}`,
     `policy: revision ${revisions.revision}, ${rules} ${rules === 1 ? "rule" : "rules"} ${source}`,
@@ -89,6 +90,10 @@ function find(daemon: Daemon, nameOrId: string): Container {
   }
   return container;
 }
+
+/** `ADDRESS:PORT`, an IPv6 address in brackets. */
+const endpoint = ({ address, port }: UpstreamAddress): string =>
+  address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 
 const iso = (milliseconds: number): string => new Date(milliseconds).toISOString();
 const isoOrNull = (milliseconds: number): string | null => (milliseconds === 0 ? null : iso(milliseconds));
@@ -227,7 +232,7 @@ async function status(daemon: Daemon): Promise<StatusReport> {
       running: containers.filter(({ state }) => state === "running").length,
       blocked: blocker.blocked().map(({ id, name }) => ({ id, name })),
     },
-    dns: { ...counters(dns, ["lastError"]), upstreams: [...daemon.upstreams] },
+    dns: { ...counters(dns, ["lastError"]), upstreams: daemon.upstreams.map(endpoint) },
     packets: counters(packets, ["queue"]),
     queue: {
       number: config.network.queue,
