@@ -1,5 +1,5 @@
 /** All UDP of the proxy over one arena: where its slots are, and when what was listed is sent. */
-import type { Native, UdpArena, UdpSocket, UdpSocketOptions } from "../native/types.ts";
+import type { Native, UdpArena, UdpArenaStats, UdpSocket, UdpSocketOptions } from "../native/types.ts";
 import { SLOT } from "../native/types.ts";
 
 /** Datagrams taken in one call, from askers and from upstreams alike. */
@@ -77,7 +77,7 @@ export class Datagrams {
     if (!this.#inBatch) this.#arena.flush();
   }
 
-  stats(): ReturnType<UdpArena["stats"]> {
+  stats(): UdpArenaStats {
     return this.#arena.stats();
   }
 

@@ -2,7 +2,7 @@
  * Lookups whose asker nobody knows yet. A container may ask before the runtime has told who it is: its lookups wait
  * here, bounded in number and time, are decided as soon as it is known, and are dropped otherwise.
  */
-import type { Asker } from "./resolve.ts";
+import type { Asker } from "./lookup.ts";
 
 /** Milliseconds that a lookup waits: askers themselves try again after a few seconds. */
 const HOLD_TIME = 2000;

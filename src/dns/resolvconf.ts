@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 import type { DnsConfig } from "../config.ts";
 import { systemCode, TidesmanError } from "../errors.ts";
-import type { UpstreamAddress } from "./upstream.ts";
+import type { UpstreamAddress } from "./upstream-server.ts";
 
 const DNS_PORT = 53;
 /** Where systemd-resolved writes the servers that stand behind its stub. */

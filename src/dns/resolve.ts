@@ -20,11 +20,11 @@ import type { AnswerCache } from "./cache.ts";
 import { Decisions, Situation } from "./decisions.ts";
 import { lookupFinding, malformedFinding } from "./findings.ts";
 import { Rates } from "./limits.ts";
-import { parseQuery, QUERY_IGNORE, QUERY_OK, Query, type QueryKey, RCODE, TYPE } from "./message.ts";
+import { type Asker, Lookup, type Origin } from "./lookup.ts";
+import { parseQuery, QUERY_IGNORE, QUERY_OK, Query, RCODE, TYPE } from "./message.ts";
 import { Prevention } from "./prevent.ts";
 import type { Provenance } from "./provenance.ts";
 import {
-  type Asked,
   appendOpt,
   EDE_NONE,
   EDE_STALE,
@@ -37,24 +37,7 @@ import {
   writeRefusal,
   writeTruncated,
 } from "./reply.ts";
-import type { Upstreams, Waiter } from "./upstream.ts";
-
-/** Where a late reply goes. */
-export interface Asker {
-  /** A datagram has a size limit, a stream has none. */
-  readonly datagram: boolean;
-  /** `length` bytes of `message`; both are only lent for the call. */
-  send(message: Uint8Array, length: number): void;
-  /** No reply will come. */
-  release(): void;
-}
-
-/** Where a query came from. */
-export interface Origin {
-  readonly datagram: boolean;
-  /** The asker, to answer later. */
-  keep(): Asker;
-}
+import type { Upstreams } from "./upstream.ts";
 
 export interface ResolveStats {
   lookups: number;
@@ -81,6 +64,8 @@ export interface ResolverOptions {
   readonly isCurrent: (resident: Resident) => boolean;
   readonly report: (finding: Finding, resident: Resident) => void;
   readonly observe: (observation: Observation) => void;
+  /** A lookup under way threw when its answer came; it gets no reply. */
+  readonly failed: (error: unknown) => void;
   /** Makes hashes unpredictable. */
   readonly seed: number;
 }
@@ -95,50 +80,6 @@ const LARGEST = 65_535;
 /** Browsers ask for it to learn whether the network filters DNS; "no such name" keeps them from going around us. */
 const CANARY = nameToWire("use-application-dns.net") ?? new Uint8Array();
 const UNBOUNDED = { minTTL: 0, maxTTL: 0x7fffffff, maxNegativeTTL: 0x7fffffff };
-
-/** One lookup on its way, after the shortcut was not taken. */
-class Lookup implements Asked, Waiter {
-  readonly resident: Resident;
-  /** Header and question as asked. */
-  readonly head: Uint8Array;
-  readonly name: Uint8Array;
-  readonly key: QueryKey;
-  readonly end: number;
-  readonly type: number;
-  readonly flags: number;
-  readonly edns: boolean;
-  readonly wantsAuthentic: boolean;
-  /** Bytes that the reply may have. */
-  readonly limit: number;
-  asker: Asker | null = null;
-  /** The question's decision: told together with the answer, or alone when there is none. */
-  decision: Decision | null = null;
-  readonly #settled: (lookup: Lookup, answer: Answer | null) => void;
-
-  constructor(
-    query: Query,
-    head: Uint8Array,
-    limit: number,
-    resident: Resident,
-    settled: (lookup: Lookup, answer: Answer | null) => void,
-  ) {
-    this.resident = resident;
-    this.head = head;
-    this.key = query.toKey();
-    this.name = this.key.key.subarray(0, this.key.nameLength);
-    this.end = query.end;
-    this.type = query.type;
-    this.flags = query.flags;
-    this.edns = query.edns;
-    this.wantsAuthentic = query.wantsAuthentic;
-    this.limit = limit;
-    this.#settled = settled;
-  }
-
-  settle(answer: Answer | null): void {
-    this.#settled(this, answer);
-  }
-}
 
 export class Resolver {
   readonly stats: ResolveStats = {
@@ -167,7 +108,16 @@ export class Resolver {
   /** Room for late replies, and for cached answers that are decided anew. */
   readonly #reply = new Uint8Array(LARGEST + 64);
   readonly #scratch = new Uint8Array(LARGEST + 64);
-  readonly #settled = (lookup: Lookup, answer: Answer | null): void => this.#settle(lookup, answer);
+  readonly #settled = (lookup: Lookup, answer: Answer | null): void => {
+    const asker = this.#stopWaiting(lookup);
+    if (asker === null) return;
+    try {
+      this.#settle(lookup, asker, answer);
+    } catch (error) {
+      asker.release();
+      this.#options.failed(error);
+    }
+  };
 
   constructor(options: ResolverOptions) {
     this.#options = options;
@@ -249,10 +199,8 @@ export class Resolver {
   }
 
   /** What an upstream said, or (null) that none did. */
-  #settle(lookup: Lookup, fromUpstream: Answer | null): void {
+  #settle(lookup: Lookup, asker: Asker, fromUpstream: Answer | null): void {
     const { resident } = lookup;
-    const asker = this.#stopWaiting(lookup);
-    if (asker === null) return;
     // The container may be gone by now, or cut off, and its address another's.
     if (resident.cut || !this.#options.isCurrent(resident)) {
       asker.release();

@@ -8,17 +8,19 @@ import type { Clock } from "../clock.ts";
 import type { DnsConfig } from "../config.ts";
 import type { ContainerTable, Resident } from "../container/table.ts";
 import { systemCode, TidesmanError } from "../errors.ts";
-import type { Native } from "../native/types.ts";
+import type { Native, UdpArenaStats } from "../native/types.ts";
 import { SLOT } from "../native/types.ts";
 import type { Finding, Observation, Policy } from "../policy/types.ts";
 import { AnswerCache } from "./cache.ts";
 import { Datagrams } from "./datagrams.ts";
 import { Hold } from "./hold.ts";
+import type { Asker, Origin } from "./lookup.ts";
 import { Provenance } from "./provenance.ts";
 import { randomSeed, randomWord } from "./random.ts";
-import { type Asker, type Origin, Resolver, type ResolveStats } from "./resolve.ts";
+import { Resolver, type ResolveStats } from "./resolve.ts";
 import { type TcpConnection, TcpFront, type TcpStats } from "./tcp.ts";
-import { type UpstreamAddress, type UpstreamStats, Upstreams } from "./upstream.ts";
+import { type UpstreamStats, Upstreams } from "./upstream.ts";
+import type { UpstreamAddress } from "./upstream-server.ts";
 
 export interface DnsDependencies {
   readonly native: Native;
@@ -55,6 +57,8 @@ export interface DnsStats extends ResolveStats, UpstreamStats, TcpStats {
   held: number;
   cacheEntries: number;
   bindings: number;
+  /** All datagrams, of askers and upstreams. */
+  udp: UdpArenaStats;
 }
 
 export interface DnsServer {
@@ -137,6 +141,7 @@ class DnsProxy implements DnsServer {
       isCurrent: (resident) => table.byId(resident.container.id) === resident,
       report,
       observe,
+      failed: (error) => this.#failed(error),
       seed: randomSeed(),
     });
     this.#tcp = new TcpFront({
@@ -187,6 +192,7 @@ class DnsProxy implements DnsServer {
       held: this.#hold.count,
       cacheEntries: this.#cache.entries,
       bindings: this.#provenance.count,
+      udp: this.#datagrams.stats(),
     };
   }
 
@@ -282,10 +288,14 @@ class DnsProxy implements DnsServer {
     try {
       return this.#resolver.lookup(bytes, at, length, resident, origin);
     } catch (error) {
-      this.#counts.errors++;
-      this.#counts.lastError = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#failed(error);
       return 0;
     }
+  }
+
+  #failed(error: unknown): void {
+    this.#counts.errors++;
+    this.#counts.lastError = error instanceof Error ? (error.stack ?? error.message) : String(error);
   }
 
   #wait(message: Uint8Array, address: Uint8Array, interfaceIndex: number, origin: Origin): void {

@@ -6,7 +6,7 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { parseAddress } from "../address.ts";
 import type { Clock } from "../clock.ts";
-import type { Asker, Origin } from "./resolve.ts";
+import type { Asker, Origin } from "./lookup.ts";
 import { Frames, frame } from "./stream.ts";
 
 /** Lookups under way on one connection before we stop reading from it. */

@@ -10,19 +10,12 @@
  * few silences it rests, longer each time, and one lookup now and then finds out whether it is back.
  */
 import type { Clock } from "../clock.ts";
-import type { UdpSocket } from "../native/types.ts";
 import { SLOT } from "../native/types.ts";
 import { type Answer, parseAnswer, type TTLBounds } from "./answer.ts";
 import type { Datagrams } from "./datagrams.ts";
 import { CHECKING_DISABLED, DNSSEC_OK, HEADER, type QueryKey, RCODE } from "./message.ts";
 import { appendOpt } from "./reply.ts";
-import { UpstreamStream } from "./stream.ts";
-
-export interface UpstreamAddress {
-  /** IPv4 or IPv6; a link-local one with its `%zone`. */
-  readonly address: string;
-  readonly port: number;
-}
+import { type PooledSocket, SOCKETS, type UpstreamAddress, UpstreamServer } from "./upstream-server.ts";
 
 /** What waits for an answer. */
 export interface Waiter {
@@ -45,41 +38,11 @@ export interface UpstreamStats {
   expired: number;
 }
 
-/** Sockets per upstream: as many ports a forger must guess among, besides the id. */
-const SOCKETS = 64;
-const SOCKET_BUFFER = 256 * 1024;
-/** How often one socket of each upstream is replaced by another at a new port, milliseconds. */
+/** How often each server gets a new port, milliseconds. */
 const RENEW_PERIOD = 1000;
 const TICK = 20;
-const SILENCES_BEFORE_REST = 3;
-const FIRST_REST = 1000;
-const LONGEST_REST = 30_000;
 /** RFC 8767, section 5: an asker waits this long before it gets a stale answer. */
 const STALE_AFTER = 1800;
-const STREAM_IDLE = 10_000;
-
-interface Upstream {
-  readonly index: number;
-  readonly address: UpstreamAddress;
-  readonly sockets: (PooledSocket | null)[];
-  renewNext: number;
-  silences: number;
-  restUntil: number;
-  lastReply: number;
-  lastSilence: number;
-  stream: UpstreamStream | null;
-  streamUsed: number;
-  /** Exchanges on the stream, by id. */
-  readonly onStream: Map<number, Exchange>;
-}
-
-interface PooledSocket {
-  readonly socket: UdpSocket;
-  readonly upstream: Upstream;
-  used: boolean;
-  /** Exchanges asked through it and not settled. */
-  pending: number;
-}
 
 interface Exchange {
   readonly key: QueryKey;
@@ -93,7 +56,7 @@ interface Exchange {
   waiters: Waiter[];
   /** `socket index << 16 | id` of every question sent by UDP. */
   readonly tickets: number[];
-  current: Upstream | null;
+  current: UpstreamServer | null;
   sentAt: number;
   retryAt: number;
   /** Upstreams asked in this round, by bit. */
@@ -131,7 +94,9 @@ export class Upstreams {
     expired: 0,
   };
   readonly #options: UpstreamOptions;
-  readonly #upstreams: readonly Upstream[];
+  readonly #servers: readonly UpstreamServer[];
+  /** Exchanges on the stream of each server, by id. */
+  readonly #onStream: readonly Map<number, Exchange>[];
   readonly #sockets: (PooledSocket | undefined)[] = [];
   readonly #exchanges = new Map<string, Exchange>();
   readonly #tickets = new Map<number, Exchange>();
@@ -142,22 +107,11 @@ export class Upstreams {
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
-    this.#upstreams = options.addresses.slice(0, 31).map((address, index) => ({
-      index,
-      address,
-      sockets: [],
-      renewNext: 0,
-      silences: 0,
-      restUntil: 0,
-      lastReply: 0,
-      lastSilence: 0,
-      stream: null,
-      streamUsed: 0,
-      onStream: new Map<number, Exchange>(),
-    }));
-    for (const upstream of this.#upstreams) {
-      for (let place = 0; place < SOCKETS; place++) this.#openSocket(upstream, place);
-    }
+    // Which of them an exchange has asked is kept in the bits of a number.
+    this.#servers = options.addresses
+      .slice(0, 31)
+      .map((address, index) => new UpstreamServer(index, address, options.datagrams, this.#sockets));
+    this.#onStream = this.#servers.map(() => new Map<number, Exchange>());
     this.#renewal = options.clock.every(RENEW_PERIOD, () => this.#renew());
   }
 
@@ -230,23 +184,20 @@ export class Upstreams {
       const id = (memory[at]! << 8) | memory[at + 1]!;
       const exchange = length < HEADER ? undefined : this.#tickets.get(socket * 65536 + id);
       if (exchange === undefined) this.stats.unasked++;
-      else this.#reply(exchange, pooled.upstream, memory, at, length, now, true);
+      else this.#reply(exchange, pooled.server, memory, at, length, now, true);
     }
   }
 
   close(): void {
     this.#renewal.cancel();
     this.#ticking?.cancel();
-    for (const upstream of this.#upstreams) {
-      upstream.stream?.close();
-      for (const pooled of upstream.sockets) pooled?.socket.close();
-    }
+    for (const server of this.#servers) server.close();
     for (const exchange of [...this.#exchanges.values()]) this.#settle(exchange, null);
   }
 
   #reply(
     exchange: Exchange,
-    upstream: Upstream,
+    server: UpstreamServer,
     bytes: Uint8Array,
     at: number,
     length: number,
@@ -258,11 +209,9 @@ export class Upstreams {
       this.stats.unasked++;
       return;
     }
-    upstream.lastReply = now;
-    upstream.silences = 0;
-    upstream.restUntil = 0;
+    server.replied(now);
     if (datagram && (bytes[at + 2]! & 2) !== 0) {
-      this.#askOverStream(exchange, upstream, now);
+      this.#askOverStream(exchange, server, now);
       return;
     }
     const { bounds } = this.#options;
@@ -277,48 +226,47 @@ export class Upstreams {
       this.#settle(exchange, answer);
       return;
     }
-    if (exchange.current !== upstream) return;
+    if (exchange.current !== server) return;
     exchange.failure = answer;
     const noEdns = answer.rcode === RCODE.FORMERR || answer.rcode === RCODE.NOTIMP;
     if (noEdns && !exchange.plain) {
       exchange.plain = true;
-      this.#sendTo(exchange, upstream, now);
+      this.#sendTo(exchange, server, now);
       return;
     }
     if (!this.#askNext(exchange, now)) this.#settle(exchange, answer);
   }
 
-  /** Sends to the next upstream of this round; false when there is none left. */
+  /** Sends to the next server of this round; false when there is none left. */
   #askNext(exchange: Exchange, now: number): boolean {
     for (;;) {
-      const upstream = this.#choose(exchange, now);
-      if (upstream === null) return false;
-      exchange.tried |= 1 << upstream.index;
-      if (this.#sendTo(exchange, upstream, now)) return true;
+      const server = this.#choose(exchange, now);
+      if (server === null) return false;
+      exchange.tried |= 1 << server.index;
+      if (this.#sendTo(exchange, server, now)) return true;
     }
   }
 
   /** The first not yet asked that does not rest, else the one whose rest ends first. */
-  #choose(exchange: Exchange, now: number): Upstream | null {
-    let resting: Upstream | null = null;
-    for (const upstream of this.#upstreams) {
-      if ((exchange.tried & (1 << upstream.index)) !== 0) continue;
-      if (upstream.restUntil <= now) {
-        // One lookup finds out whether it is back; the others pass it over meanwhile.
-        if (upstream.silences >= SILENCES_BEFORE_REST) upstream.restUntil = now + restOf(upstream);
-        return upstream;
+  #choose(exchange: Exchange, now: number): UpstreamServer | null {
+    let resting: UpstreamServer | null = null;
+    for (const server of this.#servers) {
+      if ((exchange.tried & (1 << server.index)) !== 0) continue;
+      if (server.restUntil <= now) {
+        server.probed(now);
+        return server;
       }
-      if (resting === null || upstream.restUntil < resting.restUntil) resting = upstream;
+      if (resting === null || server.restUntil < resting.restUntil) resting = server;
     }
     return resting;
   }
 
-  #sendTo(exchange: Exchange, upstream: Upstream, now: number): boolean {
+  #sendTo(exchange: Exchange, server: UpstreamServer, now: number): boolean {
     const { datagrams, random, retryAfter } = this.#options;
-    exchange.current = upstream;
+    exchange.current = server;
     exchange.sentAt = now;
     exchange.retryAt = now + retryAfter;
-    const pooled = upstream.sockets[this.#place] ?? this.#openSocket(upstream, this.#place);
+    const pooled = server.socket(this.#place);
     if (pooled === null) return false;
     let id = random();
     while (this.#tickets.has(pooled.socket.index * 65536 + id)) id = (id + 1) & 0xffff;
@@ -353,41 +301,40 @@ export class Upstreams {
     return appendOpt(target, at, head.length, asked, this.#options.udpSize, 0, -1);
   }
 
-  #askOverStream(exchange: Exchange, upstream: Upstream, now: number): void {
-    exchange.current = upstream;
+  #askOverStream(exchange: Exchange, server: UpstreamServer, now: number): void {
+    exchange.current = server;
     exchange.sentAt = now;
     exchange.retryAt = now + this.#options.retryAfter;
-    upstream.stream ??= new UpstreamStream(
-      upstream.address,
-      (message) => this.#streamMessage(upstream, message),
-      () => this.#streamEnded(upstream),
-    );
+    const exchanges = this.#onStream[server.index]!;
     let id = this.#options.random();
-    while (upstream.onStream.has(id)) id = (id + 1) & 0xffff;
-    upstream.onStream.set(id, exchange);
-    upstream.streamUsed = now;
+    while (exchanges.has(id)) id = (id + 1) & 0xffff;
+    exchanges.set(id, exchange);
+    const stream = server.stream(
+      now,
+      (message) => this.#streamMessage(server, message),
+      () => this.#streamEnded(server),
+    );
     const message = new Uint8Array(exchange.head.length + 32);
-    upstream.stream.send(message.subarray(0, this.#write(exchange, id, message, 0)));
+    stream.send(message.subarray(0, this.#write(exchange, id, message, 0)));
     this.stats.streams++;
   }
 
-  #streamMessage(upstream: Upstream, message: Buffer): void {
+  #streamMessage(server: UpstreamServer, message: Buffer): void {
     const id = message.length < HEADER ? -1 : (message[0]! << 8) | message[1]!;
-    const exchange = upstream.onStream.get(id);
+    const exchange = this.#onStream[server.index]!.get(id);
     if (exchange === undefined) {
       this.stats.unasked++;
       return;
     }
-    this.#reply(exchange, upstream, message, 0, message.length, this.#options.clock.monotonic(), false);
+    this.#reply(exchange, server, message, 0, message.length, this.#options.clock.monotonic(), false);
   }
 
-  #streamEnded(upstream: Upstream): void {
-    upstream.stream = null;
-    const exchanges = [...upstream.onStream.values()];
-    upstream.onStream.clear();
+  #streamEnded(server: UpstreamServer): void {
+    const exchanges = [...this.#onStream[server.index]!.values()];
+    this.#onStream[server.index]!.clear();
     const now = this.#options.clock.monotonic();
     for (const exchange of exchanges) {
-      if (this.#exchanges.get(exchange.text) !== exchange || exchange.current !== upstream) continue;
+      if (this.#exchanges.get(exchange.text) !== exchange || exchange.current !== server) continue;
       if (!this.#askNext(exchange, now)) this.#settle(exchange, exchange.failure);
     }
   }
@@ -412,15 +359,8 @@ export class Upstreams {
     this.#ticking = this.#exchanges.size === 0 ? null : this.#options.clock.after(TICK, () => this.#tick());
   }
 
-  /** The upstream said nothing to anybody since it was asked: that counts once for all who waited. */
   #silent(exchange: Exchange, now: number): void {
-    const upstream = exchange.current;
-    if (upstream === null || upstream.lastReply >= exchange.sentAt || upstream.lastSilence > exchange.sentAt)
-      return;
-    this.stats.silences++;
-    upstream.silences++;
-    upstream.lastSilence = now;
-    if (upstream.silences >= SILENCES_BEFORE_REST) upstream.restUntil = now + restOf(upstream);
+    if (exchange.current?.silent(exchange.sentAt, now)) this.stats.silences++;
   }
 
   #settle(exchange: Exchange, answer: Answer | null): void {
@@ -430,9 +370,9 @@ export class Upstreams {
       const pooled = this.#sockets[Math.floor(ticket / 65536)];
       if (pooled !== undefined) pooled.pending--;
     }
-    for (const upstream of this.#upstreams) {
-      if (upstream.onStream.size === 0) continue;
-      for (const [id, other] of upstream.onStream) if (other === exchange) upstream.onStream.delete(id);
+    for (const exchanges of this.#onStream) {
+      if (exchanges.size === 0) continue;
+      for (const [id, other] of exchanges) if (other === exchange) exchanges.delete(id);
     }
     this.#tellWaiters(exchange, answer);
   }
@@ -444,53 +384,10 @@ export class Upstreams {
     for (const waiter of waiters) waiter.settle(answer);
   }
 
-  /** Opens a socket at a random port; null when there is no way to the upstream now. */
-  #openSocket(upstream: Upstream, place: number): PooledSocket | null {
-    const { address, port } = upstream.address;
-    const family = address.includes(":") ? 6 : 4;
-    try {
-      const socket = this.#options.datagrams.openForUpstream({
-        family,
-        address: family === 4 ? "0.0.0.0" : "::",
-        port: 0,
-        peer: { address, port },
-        buffer: SOCKET_BUFFER,
-      });
-      const pooled = { socket, upstream, used: false, pending: 0 };
-      upstream.sockets[place] = pooled;
-      this.#sockets[socket.index] = pooled;
-      return pooled;
-    } catch {
-      // No route, or no descriptors left: the same as an upstream that is silent, and tried again like one.
-      upstream.sockets[place] = null;
-      return null;
-    }
-  }
-
-  /** New ports, one at a time, and only where the old one was seen outside and nobody waits on it. */
   #renew(): void {
     const now = this.#options.clock.monotonic();
-    for (const upstream of this.#upstreams) {
-      const place = upstream.renewNext;
-      upstream.renewNext = (place + 1) % SOCKETS;
-      const pooled = upstream.sockets[place] ?? null;
-      if (pooled === null || (pooled.used && pooled.pending === 0)) {
-        if (pooled !== null) {
-          this.#sockets[pooled.socket.index] = undefined;
-          pooled.socket.close();
-        }
-        this.#openSocket(upstream, place);
-      }
-      if (upstream.stream === null || upstream.onStream.size > 0) continue;
-      if (now - upstream.streamUsed < STREAM_IDLE) continue;
-      upstream.stream.close();
-      upstream.stream = null;
-    }
+    for (const server of this.#servers) server.renew(now, this.#onStream[server.index]!.size > 0);
   }
-}
-
-function restOf(upstream: Upstream): number {
-  return Math.min(FIRST_REST * 2 ** (upstream.silences - SILENCES_BEFORE_REST), LONGEST_REST);
 }
 
 /** Whether the message is a response to QUERY that repeats the question of `head` byte for byte. */

@@ -505,6 +505,13 @@ t.test("a throw is one lookup's failure", async (t) => {
   };
   t.same(w.ask("c1", "a.example"), []);
   t.match(w.dns.stats(), { errors: 1, lastError: /boom/ });
+  const decide: typeof policy.decide = (event) => {
+    if (event.kind === "answer") throw new Error("late");
+    return policy.decide(event);
+  };
+  w.policy = { revision: 100, profileFor: (container, view) => policy.profileFor(container, view), decide };
+  t.same(w.ask("c1", "b.example"), []);
+  t.match(w.dns.stats(), { errors: 2, lastError: /late/, waiting: 0 });
   w.policy = policy;
   t.equal(w.ask("c1", "a.example").length, 1);
 });

@@ -7,7 +7,7 @@ import { formatAddress } from "../../src/address.ts";
 import { systemClock } from "../../src/clock.ts";
 import { ContainerTable } from "../../src/container/table.ts";
 import { type DnsDependencies, type DnsServer, startDns } from "../../src/dns/server.ts";
-import type { UpstreamAddress } from "../../src/dns/upstream.ts";
+import type { UpstreamAddress } from "../../src/dns/upstream-server.ts";
 import { loadNative } from "../../src/native/native.ts";
 import type { Native } from "../../src/native/types.ts";
 import { compilePolicy } from "../../src/policy/policy.ts";
@@ -109,13 +109,18 @@ async function host(
   }
 }
 
-function isSocket(fd: string): boolean {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
-  } catch {
-    // The descriptor that listed the folder is gone by now.
-    return false;
+/** Our open sockets: what the link in /proc says, to the descriptor. */
+function openSockets(): Map<string, number> {
+  const sockets = new Map<string, number>();
+  for (const fd of readdirSync("/proc/self/fd")) {
+    try {
+      const link = readlinkSync(`/proc/self/fd/${fd}`);
+      if (link.startsWith("socket:")) sockets.set(link, Number(fd));
+    } catch {
+      // The descriptor that listed the folder is gone by now.
+    }
   }
+  return sockets;
 }
 
 interface Reply {
@@ -196,7 +201,8 @@ t.test("an interface that is not guarded is not served", { skip }, async (t) => 
 t.test("a bound descriptor is used instead of a socket of our own", { skip }, async (t) => {
   const upstream = await upstreamServer(t, good);
   const arena = native!.openUdpArena({ slots: 1, slotSize: 64, maxSends: 1, rounds: 1 }, () => undefined);
-  const before = new Set(readdirSync("/proc/self/fd"));
+  t.teardown(() => arena.close());
+  const before = openSockets();
   const options = {
     family: 4,
     address: "127.0.0.1",
@@ -206,8 +212,8 @@ t.test("a bound descriptor is used instead of a socket of our own", { skip }, as
     buffer: 65_536,
   } as const;
   const given = arena.open(options);
-  const [fd] = readdirSync("/proc/self/fd").filter((name) => !before.has(name) && isSocket(name));
-  const { dns } = await host(t, [upstream], (index) => index === 1, { udp: [Number(fd)], tcp: [] });
+  const [, fd = -1] = [...openSockets()].find(([link]) => !before.has(link)) ?? [];
+  const { dns } = await host(t, [upstream], (index) => index === 1, { udp: [fd], tcp: [] });
   // It was duplicated; from here on the proxy alone reads from it.
   arena.close();
   await ask(t, given.port, query("a.example", 1), "127.0.1.1");

@@ -9,7 +9,7 @@ import { type DnsConfig, loadConfig } from "../../src/config.ts";
 import { ContainerTable, type Resident } from "../../src/container/table.ts";
 import type { Container } from "../../src/container/types.ts";
 import { type DnsServer, startDns } from "../../src/dns/server.ts";
-import type { UpstreamAddress } from "../../src/dns/upstream.ts";
+import type { UpstreamAddress } from "../../src/dns/upstream-server.ts";
 import { wireToName } from "../../src/name.ts";
 import { createFakeNative, type FakeNative } from "../../src/native/fake.ts";
 import { compilePolicy } from "../../src/policy/policy.ts";
