@@ -55,7 +55,7 @@ export function buildApi(options: ApiOptions): FastifyInstance {
     const told = asTold(error);
     const failure = failureOf(told);
     const status = httpStatus(failure.code);
-    if (status >= 500) onError(told, `${request.method} ${request.url}`);
+    if (status === 500) onError(told, `${request.method} ${request.url}`);
     return reply.code(status).send(failure);
   });
   return app;

@@ -19,6 +19,7 @@ const HTTP_STATUS: Partial<Record<ErrorCode, number>> = {
   TM_DOCKER: 502,
   TM_DOCKER_NOT_PERMITTED: 502,
   TM_STORE: 503,
+  TM_UNREACHABLE: 503,
 };
 
 export function httpStatus(code: ErrorCode): number {
