@@ -8,7 +8,7 @@ import type { FakeDocker } from "./fake-docker.ts";
 import { agrees, listeningDocker, until, type World, world } from "./world.ts";
 
 /** A number picks among what there is when its turn comes. */
-type Step = readonly [operation: string, container: number, network: number];
+type Step = readonly [operation: string, container: number, network: number, turns: number];
 
 const OPERATIONS = [
   "create",
@@ -29,7 +29,6 @@ const OPERATIONS = [
   "hint",
   "mute",
   "unmute",
-  "settle",
 ] as const;
 
 function perform({ docker, registry }: World, [operation, which, where]: Step, serial: number): void {
@@ -91,7 +90,12 @@ function twiceOwned({ changes }: World): string | null {
 }
 
 t.test("random histories", async (t) => {
-  const step = fc.tuple(fc.constantFrom(...OPERATIONS), fc.nat(20), fc.nat(20));
+  const step = fc.tuple(
+    fc.constantFrom(...OPERATIONS),
+    fc.nat(20),
+    fc.nat(20),
+    fc.constantFrom(0, 0, 0, 1, 5, 20, 60),
+  );
   const history = fc.record({
     steps: fc.array(step, { minLength: 5, maxLength: 60 }),
     delays: fc.array(fc.nat(12), { minLength: 1, maxLength: 12 }),
@@ -105,8 +109,8 @@ t.test("random histories", async (t) => {
       jitter(docker, delays);
       let serial = 0;
       for (const one of steps) {
-        if (one[0] === "settle") await new Promise((resolve) => setTimeout(resolve, 3));
         perform(it, one, ++serial);
+        for (let turn = 0; turn < one[3]; turn++) await new Promise(setImmediate);
       }
       if (docker.muted || steps.some(([operation]) => operation === "mute")) {
         // Nothing can be known of what was never told, until a connection is made again.

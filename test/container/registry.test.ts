@@ -142,6 +142,52 @@ t.test("a reused address leaves its old owner before it has a new one", async (t
   t.equal(owner, second.id);
 });
 
+t.test("an address whose end nobody told goes to its new owner all the same", async (t) => {
+  await using it = await world();
+  await connected(it);
+  const { docker } = it;
+  const lost = docker.create("lost");
+  docker.start(lost.id);
+  await until(() => agrees(it), "runs");
+  docker.muted = true;
+  docker.die(lost.id);
+  docker.muted = false;
+  it.changes.length = 0;
+  const next = docker.create("next");
+  docker.start(next.id);
+  await until(() => it.present.get(next.id)?.state === "running", "the next runs");
+  const first = it.changes.findIndex(({ upsert }) => upsert.some(({ id }) => id === next.id));
+  t.ok(
+    it.changes.slice(0, first + 1).some(({ gone }) => gone.includes("172.20.0.2")),
+    "gone before it came",
+  );
+  t.notOk(it.present.get(lost.id)?.networks.some(({ addresses }) => addresses.includes("172.20.0.2")));
+});
+
+t.test("an answer that was overtaken by an event is not believed", async (t) => {
+  await using it = await world();
+  await connected(it);
+  const { docker } = it;
+  const brief = docker.create("brief");
+  const held = Promise.withResolvers<void>();
+  let asked = false;
+  docker.late = async (question) => {
+    if (!question.includes(`${brief.id}/json`) || asked) return;
+    asked = true;
+    await held.promise;
+  };
+  docker.start(brief.id);
+  await until(() => asked, "an inspect was answered while it ran");
+  docker.die(brief.id);
+  const next = docker.create("next");
+  docker.start(next.id);
+  await until(() => it.present.get(next.id)?.state === "running", "the events have arrived");
+  held.resolve();
+  await until(() => agrees(it) && it.registry.find("brief") !== undefined, "only the next runs");
+  t.match(it.registry.find("brief"), { state: "exited", pid: 0, networks: [] });
+  t.notOk(it.changes.some(({ upsert }) => upsert.some(({ id, pid }) => id === brief.id && pid !== 0)));
+});
+
 t.test("a hint finds out who sent a packet, also when no event told", async (t) => {
   const docker = await listeningDocker();
   const web = docker.create("web");
