@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
 import t from "tap";
 import { AuditDatabase } from "../../src/audit/database.ts";
 import { AuditLog, type AuditLogOptions } from "../../src/audit/store.ts";
@@ -121,6 +122,35 @@ t.test("while the disk fails findings wait, and are written when it works again"
   t.match(log.stats(), { waiting: 0, stored: 1, error: null });
   t.match(await log.query({}), [{ count: 2 }]);
   t.match(notices, [/disk on fire/, "audits are written again"]);
+});
+
+t.test("a worker that ends by itself is started again, and nothing accepted is lost", async (t) => {
+  const clock = new ManualClock(START);
+  const log = await AuditLog.open(options(join(t.testdir(), "audits.db"), { clock }));
+  t.teardown(() => log.close());
+  log.add(lookup("a.example"), web);
+  await log.flush();
+  const { postMessage } = Worker.prototype;
+  t.teardown(() => {
+    Worker.prototype.postMessage = postMessage;
+  });
+  Worker.prototype.postMessage = function kill() {
+    Worker.prototype.postMessage = postMessage;
+    void this.terminate();
+  };
+  log.add(lookup("b.example"), web);
+  await t.rejects(log.flush(), { code: "TM_STORE", message: /audit worker has ended/ });
+  t.match(log.stats(), { waiting: 1, error: /ended/ });
+  log.add(lookup("a.example"), web);
+  const written = new Promise<void>((resolve) => log.subscribe(() => resolve()));
+  clock.advance(1_000);
+  await written;
+  await log.flush();
+  t.match(log.stats(), { waiting: 0, stored: 2, error: null });
+  t.match(await log.query({}), [
+    { dns: { name: "a.example" }, count: 2 },
+    { dns: { name: "b.example" }, count: 1 },
+  ]);
 });
 
 t.test("old records go when the clock says so", async (t) => {
