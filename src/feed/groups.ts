@@ -77,7 +77,9 @@ export class Groups {
 
   /** Adds a hit for every feed of the group; `whole`: the entry is all of the name asked for. */
   addHits(hits: FeedHit[], group: number, entry: string, whole: boolean): void {
-    for (const member of this.members(group)) {
+    const end = this.#starts[group + 1]!;
+    for (let index = this.#starts[group]!; index < end; index++) {
+      const member = this.#members[index]!;
       if ((member & 1) === 0 && !whole) continue;
       this.#add(hits, member, entry, (member & 1) === 1 ? "suffix" : "exact");
     }
