@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Capture } from "./capture.ts";
-import { Engine } from "./engine.ts";
+import { Engine, type LabContainer } from "./engine.ts";
 import { missingPrograms, startServers } from "./internet.ts";
 import { connectNamespaces, HOST, INTERNET, Namespace } from "./network.ts";
 import { execute } from "./process.ts";
@@ -41,8 +41,11 @@ export interface World extends Disposable {
   readonly engine: Engine;
   /** Captures on the Internet's end of the link: what is seen here has left the host. */
   captureInternet(): Promise<Capture>;
-  /** Captures on a device of the host, such as `docker0`. */
-  captureHost(device: string): Promise<Capture>;
+  /**
+   * Captures on the host's end of a container's link: everything that it sends, also what netfilter drops. (A capture on the
+   * bridge itself sees only what came through.)
+   */
+  captureContainer(container: LabContainer): Promise<Capture>;
   /** Removes everything. Also done when the process that raised it ends, however it ends. */
   remove(): void;
 }
@@ -97,10 +100,29 @@ async function build(id: string, directory: string, remove: () => void): Promise
       Capture.start(internet, "in0", file(), (length) =>
         host.run("busybox", ["ping", "-c", "1", "-W", "5", "-s", String(length), INTERNET.router]),
       ),
-    captureHost: (device) => Capture.start(host, device, file()),
+    captureContainer: async (container) => Capture.start(host, await hostDevice(host, container), file()),
     remove,
     [Symbol.dispose]: remove,
   };
+}
+
+/** Name of the host's end of the container's eth0. */
+async function hostDevice(host: Namespace, container: LabContainer): Promise<string> {
+  const inside = await execute("nsenter", [
+    `--net=/proc/${container.pid}/ns/net`,
+    "ip",
+    "-j",
+    "link",
+    "show",
+    "eth0",
+  ]);
+  const [{ link_index: peer }]: [{ link_index: number }] = JSON.parse(inside.stdout);
+  const links: { ifindex: number; ifname: string }[] = JSON.parse(
+    (await host.run("ip", ["-j", "link"])).stdout,
+  );
+  const found = links.find(({ ifindex }) => ifindex === peer);
+  if (found === undefined) throw new Error(`${container.name} has no link to the host`);
+  return found.ifname;
 }
 
 /** Traffic between containers of one bridge meets netfilter only with this; the switch is per namespace, the module is not. */

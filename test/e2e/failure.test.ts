@@ -54,11 +54,20 @@ async function proveFailMode(t: Test, world: World, mode: "open" | "closed"): Pr
     for (const address of [INTERNET.good, INTERNET.good6, INTERNET.denied]) {
       t.equal(await container.fetch(address, 80, 700), outcome, `new connection to ${address}`);
     }
+    if (mode === "open") {
+      await until("lookups find their way without it", async () => {
+        return (await container.lookup("good.example", "+time=1"))[0] === INTERNET.good;
+      });
+    } else {
+      t.strictSame(await container.lookup("good.example", "+time=1"), [], "nor are lookups answered");
+    }
     await appliance.start();
     const more = talk.replies();
     await until("and survives the next start", () => talk.replies() > more + 10);
     talk.end();
     t.ok(await enforced(), "policy is enforced again");
+    const answer = await container.lookup("whoami.example", "TXT", `@${INTERNET.publicResolver}`);
+    t.strictSame(answer, [`"${INTERNET.resolver}"`], "and lookups are redirected again");
   });
 
   await t.test("stopped, its queue overflowing", async (t) => {
