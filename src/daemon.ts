@@ -382,10 +382,6 @@ export class Daemon {
       `${rules} ${rules === 1 ? "rule" : "rules"} in force`,
     );
   }
-
-  #summary(): string {
-    return `revision ${this.parts.revisions.revision}, fail mode ${this.config.failMode}`;
-  }
 }
 
 /** What the daemon is made of, once it has started. */
