@@ -1,6 +1,6 @@
 /** Run by native.test.ts inside a network namespace: much traffic, full queues, full buffers. */
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import t from "tap";
 import { loadNative } from "../../src/native/native.ts";
@@ -8,7 +8,7 @@ import type { PacketQueue, PacketQueueOptions } from "../../src/native/types.ts"
 import { NF, PACKET, VERDICT } from "../../src/native/types.ts";
 import { FLOOD_PORT, FLOOD_PORTS, FLOOD_QUEUE, Flood } from "./flood.ts";
 import { prepareNamespace } from "./kernel-world.ts";
-import { run, sh } from "./namespace.ts";
+import { makeNamespace, run, sh } from "./namespace.ts";
 import { PASSED_MARK, until } from "./world.ts";
 
 prepareNamespace();
@@ -164,4 +164,38 @@ t.test("a packet longer than what is copied says how long it is", async (t) => {
   t.strictSame(lengths, [[1, 44]]);
   queue.close();
   flood.close();
+});
+
+const BRIDGE_CALLS = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+const skip = existsSync(BRIDGE_CALLS) ? false : "needs br_netfilter";
+t.test("a packet from a bridge port names the port beside the bridge", { skip }, async (t) => {
+  const far = makeNamespace(t, "port");
+  sh("ip link add tmbridge type bridge");
+  sh(`ip link add tmport type veth peer name tmfar netns ${far}`);
+  sh("ip link set tmport master tmbridge up");
+  sh("ip link set tmbridge up");
+  sh("ip addr add 203.0.113.1/24 dev tmbridge");
+  sh(`ip -n ${far} addr add 203.0.113.2/24 dev tmfar`);
+  sh(`ip -n ${far} link set tmfar up`);
+  writeFileSync(BRIDGE_CALLS, "1");
+  const links = native.links();
+  const bridge = links.find(({ name }) => name === "tmbridge");
+  const port = links.find(({ name }) => name === "tmport");
+  t.match(bridge, { kind: "bridge", addresses: ["203.0.113.1/24"] });
+  t.match(port, { kind: "veth", master: bridge?.index });
+  const devices: number[][] = [];
+  const queue: PacketQueue = native.openPacketQueue(OPTIONS, (count) => {
+    for (let row = 0; row < count; row++) {
+      const cell = row * PACKET.STRIDE;
+      devices.push([queue.meta[cell + PACKET.IN_DEVICE]!, queue.meta[cell + PACKET.PHYS_IN_DEVICE]!]);
+      queue.verdicts[row * VERDICT.STRIDE] = NF.DROP;
+    }
+  });
+  const program = `
+    const socket = require("node:dgram").createSocket("udp4");
+    socket.send("x", ${FLOOD_PORT}, "203.0.113.1", () => socket.close());`;
+  run("nsenter", `--net=/run/netns/${far}`, process.execPath, "-e", program);
+  await until("it came", () => devices.length > 0);
+  t.strictSame(devices[0], [bridge?.index, port?.index]);
+  queue.close();
 });
