@@ -24,7 +24,7 @@ import type { Container, RegistryChange } from "./container/types.ts";
 import { openControl } from "./control/server.ts";
 import { DataThread } from "./data-thread-handle.ts";
 import { upstreamsOf } from "./dns/resolvconf.ts";
-import type { UpstreamAddress } from "./dns/upstream.ts";
+import type { UpstreamAddress } from "./dns/upstream-server.ts";
 import { EXIT, TidesmanError } from "./errors.ts";
 import { Findings } from "./findings.ts";
 import { type Log, partLog, systemLogger } from "./log.ts";

@@ -138,7 +138,7 @@ function modelOf(container: Container): MutableModelView | null {
 }
 
 function install(snapshot: Snapshot): void {
-  policy = compilePolicy(snapshot.policy, openFeeds(snapshot.feeds), {
+  policy = compilePolicy(snapshot.policy, openFeeds(snapshot.feeds, { trusted: true }), {
     revision: snapshot.revision,
     host: config.host,
   });

@@ -12,7 +12,7 @@ import type {
 } from "./control/types.ts";
 import { version } from "./control/version.ts";
 import type { Daemon, Parts } from "./daemon.ts";
-import type { UpstreamAddress } from "./dns/upstream.ts";
+import type { UpstreamAddress } from "./dns/upstream-server.ts";
 import { TidesmanError } from "./errors.ts";
 import type { CompiledFeeds } from "./feed/types.ts";
 import type { Sightings } from "./model/model.ts";

@@ -5,7 +5,7 @@
 import type { Config } from "./config.ts";
 import type { Container } from "./container/types.ts";
 import type { DnsStats } from "./dns/server.ts";
-import type { UpstreamAddress } from "./dns/upstream.ts";
+import type { UpstreamAddress } from "./dns/upstream-server.ts";
 import type { CompiledFeeds } from "./feed/types.ts";
 import type { ModelSnapshot } from "./model/model.ts";
 import type { PacketStats } from "./packet/queue.ts";
