@@ -15,8 +15,17 @@ export function sh(line: string): string {
   return run(command, ...parameters);
 }
 
+/** Removes what a run that was killed left behind: namespaces of ours whose process is gone. */
+function sweep(): void {
+  for (const line of sh("ip netns list").split("\n")) {
+    const [, name, pid] = /^(tm-native-(\d+)-\w+)/.exec(line) ?? [];
+    if (name !== undefined && !existsSync(`/proc/${pid}`)) sh(`ip netns del ${name}`);
+  }
+}
+
 /** Makes `tm-native-PID-LABEL`, with its loopback up; returns its name. Removed at the end of `t`. */
 export function makeNamespace(t: Pick<Test, "teardown">, label: string): string {
+  sweep();
   const name = `tm-native-${process.pid}-${label}`;
   sh(`ip netns add ${name}`);
   t.teardown(() => {
