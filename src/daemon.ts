@@ -11,6 +11,8 @@
  *
  * Stopping is the reverse: rules go (in open mode) before the queue closes, and what was found is stored before the log
  * closes.
+ *
+ * Length: it is one list of who is handed what; cut in two, the order would be lost between the halves.
  */
 import { join } from "node:path";
 import { AuditLog } from "./audit/store.ts";
@@ -46,6 +48,7 @@ import type { Snapshot, Surroundings } from "./thread.ts";
 
 /** How often the kernel's counters are read for what the rate guard dropped; milliseconds. */
 const FLOOD_INTERVAL = 5_000;
+const LOOKUP_PORT = 53;
 /** How often the time of running containers is added to their models; milliseconds. */
 const MODEL_INTERVAL = 1_000;
 /** How often the data thread is asked whether it lives; three silences and the watchdog is not fed; milliseconds. */
@@ -95,6 +98,8 @@ export class Daemon {
   #upstreams: readonly UpstreamAddress[] = [];
   /** Whether each model was learning when it was last told. */
   readonly #learning = new Map<string, boolean>();
+  /** Containers whose old lookups were forgotten. */
+  readonly #met = new Set<string>();
   #bridges = "";
   #healthyAt: number;
 
@@ -193,6 +198,7 @@ export class Daemon {
         },
         block: (container, finding) => void this.#block(container, finding),
         unknown: (vethIndex, source) => this.#parts?.registry.hint(vethIndex, source),
+        lapsed: () => this.#forgetLookups(running(this.parts.registry)),
         died: (error) => this.onFatal(error),
       },
       clock,
@@ -322,12 +328,24 @@ export class Daemon {
     for (const { id } of change.upsert) {
       if (blocker.isBlocked(id)) data.send({ kind: "cut", container: id, cut: true });
     }
+    this.#forgetLookups(change.upsert.filter(({ id }) => !this.#met.has(id)));
+    for (const { id } of change.upsert) this.#met.add(id);
+    for (const id of change.remove) this.#met.delete(id);
     blocker.observe(change);
     this.#inBackground(
       ruleset.uncut(change.gone).then(() => ruleset.setKnown(running(registry).flatMap(addressesOf))),
     );
     if (change.networks !== undefined) this.#surroundingsChanged();
     models.running(running(registry));
+  }
+
+  /**
+   * Where the kernel sends the packets of a flow is settled by the first: one to port 53 that began while nobody
+   * redirected it would go on past us for ever. Forgotten, its next packet is a first one again.
+   */
+  #forgetLookups(containers: readonly Container[]): void {
+    if (!this.config.dns.redirect) return;
+    for (const address of containers.flatMap(addressesOf)) this.#native.conntrackDelete(address, LOOKUP_PORT);
   }
 
   /** New entries need no new revision; a model that begins or ends to learn does: what was decided before is stale. */

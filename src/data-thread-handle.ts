@@ -18,6 +18,8 @@ export interface DataThreadListener {
   /** A container was cut off and has to be stopped. */
   block(container: string, finding: Finding): void;
   unknown(vethIndex: number, source: string): void;
+  /** Traffic passed unseen for a while (open mode): the thread had been stopped, or had hung. */
+  lapsed(): void;
   /** The thread ended without being told to. */
   died(error: Error): void;
 }
@@ -135,6 +137,9 @@ export class DataThread {
         break;
       case "block":
         listener.block(message.container, message.finding);
+        break;
+      case "lapsed":
+        listener.lapsed();
         break;
       case "unknown":
         listener.unknown(message.vethIndex, message.source);

@@ -216,11 +216,15 @@ function answer(question: Question): Answer {
  * a process that is stopped or killed, stops beating, and the kernel lets traffic pass by itself.
  */
 function beat(): void {
+  const now = systemClock.monotonic();
+  if (now - lastBeat > ALIVE_TIMEOUT * 1000) send({ kind: "lapsed" });
+  lastBeat = now;
   for (const entry of ALIVE_ENTRIES) {
     native.ipsetAdd(entry.includes(":") ? SETS.alive6 : SETS.alive4, entry, ALIVE_TIMEOUT);
   }
 }
 
+let lastBeat = Number.POSITIVE_INFINITY;
 let beating: { cancel(): void } | undefined;
 
 async function stop(): Promise<void> {

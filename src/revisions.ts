@@ -127,7 +127,7 @@ export class Revisions {
 
   #compile(): Policy {
     const { revision, policy, feeds } = this.#snapshot;
-    return compilePolicy(policy, openFeeds(feeds, { trusted: true }), { revision, host: this.#options.host });
+    return compilePolicy(policy, openFeeds(feeds), { revision, host: this.#options.host });
   }
 
   #inTurn<Result>(task: () => Promise<Result>): Promise<Result> {

@@ -87,6 +87,8 @@ export type FromDataThread =
     }
   /** A container was cut off by the decision in `finding`; now it has to be stopped. Sent at once, not batched. */
   | { readonly kind: "block"; readonly container: string; readonly finding: Finding }
+  /** The heartbeat was late: in open mode traffic passed by itself meanwhile, unseen. */
+  | { readonly kind: "lapsed" }
   /** Packets or lookups of an unknown container wait. */
   | { readonly kind: "unknown"; readonly vethIndex: number; readonly source: string }
   | { readonly kind: "answer"; readonly id: number; readonly answer: Answer }

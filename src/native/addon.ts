@@ -89,7 +89,7 @@ export interface Addon {
     timeout: number,
     hasTimeout: boolean,
   ): void;
-  deleteConntrack(address: string): number;
+  deleteConntrack(address: string, port: number): number;
   markConntrack(address: string, mark: number, mask: number): number;
   resetConnections(namespace: string): number;
 }

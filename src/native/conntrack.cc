@@ -2,7 +2,8 @@
 // marked one by one.
 //
 //   nlmsghdr  nfgenmsg{family}
-//   CTA_TUPLE_ORIG { CTA_TUPLE_IP { CTA_IP_V4_SRC, CTA_IP_V4_DST | CTA_IP_V6_SRC, CTA_IP_V6_DST }  CTA_TUPLE_PROTO {…} }
+//   CTA_TUPLE_ORIG { CTA_TUPLE_IP { CTA_IP_V4_SRC, CTA_IP_V4_DST | CTA_IP_V6_SRC, CTA_IP_V6_DST }
+//                    CTA_TUPLE_PROTO { CTA_PROTO_DST_PORT be16, … } }
 //   CTA_ID be32   CTA_ZONE be16   CTA_MARK be32   CTA_MARK_MASK be32   CTA_FILTER { CTA_FILTER_ORIG_FLAGS u32 }
 #include <arpa/inet.h>
 #include <errno.h>
@@ -60,7 +61,28 @@ bool tuple_has(const Attribute& tuple, const Address& address, bool source) {
   return false;
 }
 
-void read_entry(const Message& message, const Address& address, bool source, std::vector<Entry>* entries) {
+bool tuple_goes_to(const Attribute& tuple, uint16_t port) {
+  AttributeReader parts(tuple);
+  Attribute part, field;
+  while (parts.next(&part)) {
+    if (part.type != CTA_TUPLE_PROTO) continue;
+    AttributeReader fields(part);
+    while (fields.next(&field)) {
+      if (field.type != CTA_PROTO_DST_PORT || field.length != sizeof(uint16_t)) continue;
+      return (field.data[0] << 8 | field.data[1]) == port;
+    }
+  }
+  return false;
+}
+
+// Which entries are meant: those with that original source (or destination), and that destination port unless 0.
+struct Wanted {
+  Address address;
+  bool source = true;
+  uint16_t port = 0;
+};
+
+void read_entry(const Message& message, const Wanted& wanted, std::vector<Entry>* entries) {
   if (message.type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW) || message.length < sizeof(nfgenmsg)) return;
   AttributeReader reader(message.data + sizeof(nfgenmsg), message.length - sizeof(nfgenmsg));
   Attribute attribute;
@@ -69,7 +91,8 @@ void read_entry(const Message& message, const Address& address, bool source, std
   while (reader.next(&attribute)) {
     const Bytes payload(attribute.data, attribute.data + attribute.length);
     if (attribute.type == CTA_TUPLE_ORIG) {
-      found = tuple_has(attribute, address, source);
+      found = tuple_has(attribute, wanted.address, wanted.source) &&
+              (wanted.port == 0 || tuple_goes_to(attribute, wanted.port));
       entry.tuple = payload;
     } else if (attribute.type == CTA_ID) {
       entry.id = payload;
@@ -80,11 +103,13 @@ void read_entry(const Message& message, const Address& address, bool source, std
   if (found) entries->push_back(std::move(entry));
 }
 
-// Entries with that original source (or destination). For IPv4, kernels since 5.8 filter for us and older ones ignore
+// The entries that are meant. For IPv4, kernels since 5.8 filter for us and older ones ignore
 // CTA_FILTER and send everything, so each entry is looked at in any case. For IPv6 they are not asked to: the kernel's
 // comparison is the wrong way round (ctnetlink_filter_match_tuple takes ipv6_addr_cmp() for "equal"; seen on 6.18), so
 // that exactly the entries asked for are left out.
-int find(NetlinkSocket& socket, const Address& address, bool source, std::vector<Entry>* entries) {
+int find(NetlinkSocket& socket, const Wanted& wanted, std::vector<Entry>* entries) {
+  const Address& address = wanted.address;
+  const bool source = wanted.source;
   const uint32_t flags = source ? kFilterSource : kFilterDestination;
   int error = EINTR;
   for (int attempt = 0; attempt < kMostDumps && error == EINTR; attempt++) {
@@ -100,8 +125,7 @@ int find(NetlinkSocket& socket, const Address& address, bool source, std::vector
       request.attribute(CTA_FILTER_ORIG_FLAGS, &flags, sizeof flags);
       request.end(filter);
     }
-    error = socket.exchange(request,
-                            [&](const Message& message) { read_entry(message, address, source, entries); });
+    error = socket.exchange(request, [&](const Message& message) { read_entry(message, wanted, entries); });
   }
   return error;
 }
@@ -112,12 +136,12 @@ void name_entry(Request* request, const Entry& entry) {
   if (!entry.zone.empty()) request->attribute(CTA_ZONE, entry.zone.data(), entry.zone.size());
 }
 
-int remove(NetlinkSocket& socket, const Address& address, bool source, uint32_t* count) {
+int remove(NetlinkSocket& socket, const Wanted& wanted, uint32_t* count) {
   std::vector<Entry> entries;
-  int error = find(socket, address, source, &entries);
+  int error = find(socket, wanted, &entries);
   if (error != 0) return error;
   for (const Entry& entry : entries) {
-    Request request = Request::netfilter(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, address.family);
+    Request request = Request::netfilter(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, wanted.address.family);
     name_entry(&request, entry);
     if (!entry.id.empty()) request.attribute(CTA_ID, entry.id.data(), entry.id.size());
     error = socket.exchange(request);
@@ -132,17 +156,20 @@ int remove(NetlinkSocket& socket, const Address& address, bool source, uint32_t*
 
 }  // namespace
 
-// deleteConntrack(address) -> number
+// deleteConntrack(address, port) -> number; with a port only what the address itself opened to it
 napi_value delete_conntrack(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
   const std::string text = arguments.text(0);
-  Address address;
-  if (!arguments.ok() || !parse(text, &address)) return arguments.fail();
+  const uint32_t port = arguments.number(1);
+  Wanted wanted;
+  if (!arguments.ok() || port > UINT16_MAX || !parse(text, &wanted.address)) return arguments.fail();
+  wanted.port = static_cast<uint16_t>(port);
   NetlinkSocket socket;
   uint32_t count = 0;
   int error = socket.open(NETLINK_NETFILTER);
-  if (error == 0) error = remove(socket, address, true, &count);
-  if (error == 0) error = remove(socket, address, false, &count);
+  if (error == 0) error = remove(socket, wanted, &count);
+  wanted.source = false;
+  if (error == 0 && port == 0) error = remove(socket, wanted, &count);
   return error == 0 ? make_number(env, count) : throw_errno(env, error, "delete conntrack entries");
 }
 
@@ -151,17 +178,17 @@ napi_value mark_conntrack(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
   const std::string text = arguments.text(0);
   const uint32_t mark = arguments.number(1), mask = arguments.number(2);
-  Address address;
-  if (!arguments.ok() || !parse(text, &address)) return arguments.fail();
+  Wanted wanted;
+  if (!arguments.ok() || !parse(text, &wanted.address)) return arguments.fail();
   NetlinkSocket socket;
   std::vector<Entry> entries;
   uint32_t count = 0;
   int error = socket.open(NETLINK_NETFILTER);
-  if (error == 0) error = find(socket, address, true, &entries);
+  if (error == 0) error = find(socket, wanted, &entries);
   for (size_t index = 0; error == 0 && index < entries.size(); index++) {
     // Neither NLM_F_CREATE nor NLM_F_EXCL: an update. The kernel keeps the bits outside CTA_MARK_MASK itself
     // (ctnetlink_change_mark), so no packet can change them between our read and our write.
-    Request request = Request::netfilter(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW, NLM_F_ACK, address.family);
+    Request request = Request::netfilter(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_NEW, NLM_F_ACK, wanted.address.family);
     name_entry(&request, entries[index]);
     request.be32(CTA_MARK, mark & mask);
     request.be32(CTA_MARK_MASK, mask);

@@ -30,6 +30,7 @@ import {
   checkAddress,
   checkMark,
   checkPacketQueueOptions,
+  checkPort,
   checkTimeout,
   checkUdpArenaOptions,
 } from "./options.ts";
@@ -42,10 +43,11 @@ export interface FakeIpsetOptions {
   readonly timeout?: number;
 }
 
-/** A conntrack entry: addresses of its original direction, and its mark. */
+/** A conntrack entry: addresses and destination port of its original direction, and its mark. */
 export interface FakeFlow {
   readonly source: string;
   readonly destination: string;
+  readonly port?: number;
   mark: number;
 }
 
@@ -170,10 +172,15 @@ export class FakeNative implements Native {
     ipset.entries.delete(canonical(set, entry, ipset.options));
   }
 
-  conntrackDelete(address: string): number {
+  conntrackDelete(address: string, port = 0): number {
     checkAddress(address);
-    this.#record("conntrackDelete", address);
-    const kept = this.flows.filter((flow) => flow.source !== address && flow.destination !== address);
+    checkPort(port);
+    this.#record("conntrackDelete", ...(port === 0 ? [address] : [address, port]));
+    const meant = (flow: FakeFlow): boolean =>
+      port === 0
+        ? flow.source === address || flow.destination === address
+        : flow.source === address && flow.port === port;
+    const kept = this.flows.filter((flow) => !meant(flow));
     const deleted = this.flows.length - kept.length;
     this.flows.splice(0, this.flows.length, ...kept);
     return deleted;

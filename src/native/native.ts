@@ -6,7 +6,7 @@ import { formatAddress, parsePrefix } from "../address.ts";
 import { TidesmanError } from "../errors.ts";
 import { type Addon, loadAddon } from "./addon.ts";
 import { explainIpset, explainRequest } from "./diagnosis.ts";
-import { checkAddress, checkMark, checkTimeout } from "./options.ts";
+import { checkAddress, checkMark, checkPort, checkTimeout } from "./options.ts";
 import { KernelPacketQueue } from "./packet-queue.ts";
 import type { Link, Native, PacketQueue, PacketQueueOptions, UdpArena, UdpArenaOptions } from "./types.ts";
 import { KernelUdpArena } from "./udp-arena.ts";
@@ -55,10 +55,11 @@ class KernelNative implements Native {
     this.#changeIpset(false, set, entry, undefined);
   }
 
-  conntrackDelete(address: string): number {
+  conntrackDelete(address: string, port = 0): number {
     checkAddress(address);
+    checkPort(port);
     try {
-      return this.#addon.deleteConntrack(address);
+      return this.#addon.deleteConntrack(address, port);
     } catch (error) {
       throw explainRequest(error, `delete the connection tracking of \`${address}\``, "nf_conntrack_netlink");
     }

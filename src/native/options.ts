@@ -65,6 +65,10 @@ export function checkAddress(address: string): void {
   if (parseAddress(address) === null) throw new RangeError(`\`${address}\` is not an address`);
 }
 
+export function checkPort(port: number): void {
+  integer("port", port, 0, 65_535);
+}
+
 export function checkMark(mark: number, mask: number): void {
   integer("mark", mark, 0, 0xffffffff);
   integer("mask", mask, 0, 0xffffffff);

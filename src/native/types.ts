@@ -225,8 +225,11 @@ export interface Native {
   ipsetAdd(set: string, entry: string, timeout?: number): void;
   /** Removes an entry; no error when it is not there. */
   ipsetDelete(set: string, entry: string): void;
-  /** Deletes every conntrack entry whose original source or destination is `address`. Returns how many. */
-  conntrackDelete(address: string): number;
+  /**
+   * Deletes every conntrack entry whose original source or destination is `address`; with a `port` only those that
+   * `address` itself opened to that destination port. Returns how many.
+   */
+  conntrackDelete(address: string, port?: number): number;
   /** Sets the bits `mask` of the mark to `mark` on every conntrack entry with original source `address`. Returns how many. */
   conntrackMark(address: string, mark: number, mask: number): number;
   /** Destroys (SOCK_DESTROY) all TCP sockets in a network namespace, so that peers get a reset. Returns how many. */

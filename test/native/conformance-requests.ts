@@ -1,6 +1,6 @@
 /** What every Native must do when asked once: ipsets, connection tracking, links. */
 import type { Test } from "tap";
-import { ADDRESSES, FAMILIES, until, type World } from "./world.ts";
+import { ADDRESSES, FAMILIES, FLOW_PORT, until, type World } from "./world.ts";
 
 export function requestConformance(t: Test, world: World): void {
   t.test("entries of ipsets are added, renewed and deleted", async (t) => {
@@ -44,6 +44,11 @@ export function requestConformance(t: Test, world: World): void {
         t.equal(native.conntrackMark(first, 0x20000, 0x30000), 1);
         t.equal(world.flowMark(family), 0xfe0001);
         t.equal(native.conntrackMark(second, 0, 0xffffffff), 0, "by source alone");
+        t.equal(native.conntrackDelete(first, FLOW_PORT + 1), 0, "to another port");
+        t.equal(native.conntrackDelete(second, FLOW_PORT), 0, "a port of what others opened");
+        t.equal(native.conntrackDelete(first, FLOW_PORT), 1);
+        t.equal(world.flowMark(family), undefined);
+        await world.makeFlow(family, 0xff0001);
         t.equal(native.conntrackDelete(first), 1);
         t.equal(world.flowMark(family), undefined);
         await world.makeFlow(family, 0xff0001);

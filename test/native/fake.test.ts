@@ -6,7 +6,7 @@ import type { FakeVerdict } from "../../src/native/fake-queue.ts";
 import type { Link } from "../../src/native/types.ts";
 import { NF } from "../../src/native/types.ts";
 import { conformance } from "./conformance.ts";
-import { ADDRESSES, PASSED_MARK, type Peer, QUEUE, type World } from "./world.ts";
+import { ADDRESSES, FLOW_PORT, PASSED_MARK, type Peer, QUEUE, type World } from "./world.ts";
 
 const LO: Link = {
   index: 1,
@@ -90,7 +90,8 @@ class FakeWorld implements World {
   }
 
   async makeFlow(family: 4 | 6, mark: number): Promise<void> {
-    this.native.flows.push({ source: ADDRESSES[family].first, destination: ADDRESSES[family].second, mark });
+    const { first: source, second: destination } = ADDRESSES[family];
+    this.native.flows.push({ source, destination, port: FLOW_PORT, mark });
   }
 
   flowMark(family: 4 | 6): number | undefined {

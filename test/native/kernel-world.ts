@@ -4,11 +4,10 @@ import type { FakeIpsetOptions } from "../../src/native/fake.ts";
 import { loadNative } from "../../src/native/native.ts";
 import type { Native } from "../../src/native/types.ts";
 import { run, sh } from "./namespace.ts";
-import { ADDRESSES, PASSED_MARK, type Peer, QUEUE, type World } from "./world.ts";
+import { ADDRESSES, FLOW_PORT, PASSED_MARK, type Peer, QUEUE, type World } from "./world.ts";
 
 /** Port of datagrams that go through the queue, and of those that only make a flow. */
 export const QUEUED_PORT = 9001;
-const FLOW_PORT = 9002;
 
 /** Addresses on loopback, and a rule per family that queues what comes to `QUEUED_PORT` and bears no mark. */
 export function prepareNamespace(): void {

@@ -10,6 +10,9 @@ export const PASSED_MARK = 0x1;
 export const FAMILIES = [4, 6] as const;
 
 /** Addresses that exist in every world, two per family. */
+/** Destination port of the flow that `makeFlow` makes. */
+export const FLOW_PORT = 9002;
+
 export const ADDRESSES = {
   4: { first: "198.51.100.1", second: "198.51.100.2" },
   6: { first: "2001:db8::1", second: "2001:db8::2" },
