@@ -258,11 +258,11 @@ export class Ruleset {
       }
     }
     await this.#ipset(families.map(({ family }) => createSets(family)).join(""));
-    for (const { family } of families) {
-      await this.#fill("known", family);
-      // Later on the data thread cuts, too, and what it added has to stay.
-      if (!this.#installed) await this.#fill("cut", family);
-    }
+    // Later on the data thread cuts, too, and what it added has to stay.
+    const filled = this.#installed ? (["known"] as const) : (["known", "cut"] as const);
+    let changes = this.#installed ? this.#changes("cut", new Set(), this.#cut) : "";
+    for (const { family } of families) for (const kind of filled) changes += await this.#refill(kind, family);
+    await this.#ipset(changes);
     for (const state of families) await this.#installFamily(state);
     this.#installed = true;
   }
@@ -363,12 +363,15 @@ export class Ruleset {
     throw commandError("ipset", result);
   }
 
-  /** Makes the set what we know: what an earlier life of ours left there leaves. */
-  async #fill(kind: "known" | "cut", family: Family): Promise<void> {
+  /** Text that makes the set what we know: what an earlier life of ours left there leaves. */
+  async #refill(kind: "known" | "cut", family: Family): Promise<string> {
     const name = setName(kind, family);
     const before = new Set((await this.#entries(name)).map(({ entry }) => entry));
-    const after = new Set(this.#ofFamily(kind === "known" ? this.#known : this.#cut, family));
-    await this.#ipset(changeSet(name, before, after));
+    return changeSet(
+      name,
+      before,
+      new Set(this.#ofFamily(kind === "known" ? this.#known : this.#cut, family)),
+    );
   }
 
   #changes(kind: "known" | "cut", before: ReadonlySet<string>, after: ReadonlySet<string>): string {

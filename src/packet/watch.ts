@@ -29,8 +29,11 @@ const SLOW_LOOK = 30_000;
 const QUICK_LOOK = 1_000;
 /** A change often comes in several transactions; milliseconds to wait for the rest. */
 const SETTLE = 20;
-/** Milliseconds that the monitor has to say who it was, when looking was faster. */
-const WORD = 200;
+/**
+ * Milliseconds that the monitor has, after a repair, to speak of the repair itself. When it has, it has also named whoever
+ * made it necessary: it tells of changes in their order.
+ */
+const WORD = 5_000;
 /** Milliseconds after a change of ours in which `iptables-restore` is taken to be ours: the monitor may be late. */
 const LATE = 2_000;
 /** Differences told in one message. */
@@ -64,6 +67,8 @@ class RulesetWatcher implements Watch {
   #suspicious = false;
   /** Who made the changes that have not been looked at yet. */
   #culprits = new Set<string>();
+  /** Called when the monitor speaks of a change of ours. */
+  #oursSeen: () => void = () => undefined;
   #settling: { cancel(): void } | undefined;
   #next: { cancel(): void } | undefined;
   #looking = false;
@@ -120,9 +125,8 @@ class RulesetWatcher implements Watch {
     }
     if (!this.#suspicious) return;
     this.#suspicious = false;
-    if (!this.#isOurs(generation.process)) {
-      this.#culprits.add(`${generation.process} (pid ${generation.pid})`);
-    }
+    if (this.#isOurs(generation.process)) this.#oursSeen();
+    else this.#culprits.add(`${generation.process} (pid ${generation.pid})`);
     this.#settle();
   }
 
@@ -168,17 +172,25 @@ class RulesetWatcher implements Watch {
 
   async #lookOnce(): Promise<void> {
     const { clock, find, repair, onTampered } = this.#options;
+    const innocent = [...this.#culprits];
     const found = await find();
     if (this.#closed) return;
-    if (found.length > 0) {
-      await repair();
-      if (this.#culprits.size === 0 && this.#monitor !== undefined) {
-        await new Promise<void>((resolve) => clock.after(WORD, resolve));
-      }
+    if (found.length === 0) {
+      // Who changed something since then may have done it too late to be found this time.
+      for (const culprit of innocent) this.#culprits.delete(culprit);
+      return;
     }
+    const word = new Promise<void>((resolve) => {
+      this.#oursSeen = resolve;
+    });
+    await repair();
+    if (this.#culprits.size === 0 && this.#monitor !== undefined) {
+      const patience = new Promise<void>((resolve) => clock.after(WORD, resolve));
+      await Promise.race([word, patience]);
+    }
+    if (this.#closed) return;
     const culprits = this.#culprits;
     this.#culprits = new Set();
-    if (found.length === 0 || this.#closed) return;
     onTampered(describe(found, culprits));
   }
 }

@@ -49,7 +49,11 @@ export class Network {
   readonly #prefix: string;
   readonly #containers: string[] = [];
 
+  readonly #atExit = (): void => this.remove();
+
   constructor(name: string) {
+    // A test that is stopped half-way has no teardown.
+    process.on("exit", this.#atExit);
     this.#prefix = `tm-packet-${process.pid}-${name}`;
     this.host = `${this.#prefix}-host`;
     this.internet = `${this.#prefix}-net`;
@@ -147,6 +151,7 @@ export class Network {
   }
 
   remove(): void {
+    process.off("exit", this.#atExit);
     for (const name of [...this.#containers, this.internet, this.host]) rmSyncNamespace(name);
   }
 }

@@ -36,7 +36,7 @@ export const NEVER = 400;
 export class PacketWorld {
   readonly network: Network;
   host: Child;
-  readonly internet: Child;
+  #internet: Child | undefined;
   readonly #failMode: "open" | "closed";
   readonly #config: NetworkConfig;
   readonly #peers: Child[] = [];
@@ -46,18 +46,19 @@ export class PacketWorld {
     this.#failMode = failMode;
     this.#config = { ...CONFIG, ...config };
     this.host = new Child(this.network.host, "./host.ts");
-    this.internet = new Child(this.network.internet, "./peer.ts");
   }
 
   /** Starts the servers of the Internet. */
   async serve(): Promise<void> {
+    const internet = new Child(this.network.internet, "./peer.ts");
+    this.#internet = internet;
     for (const [address, banner] of [
       [GOOD, "good:"],
       [BAD, "bad:"],
       [GOOD6, "good:"],
       [BAD6, "bad:"],
     ]) {
-      for (const port of [80, 53]) await this.internet.call("listen", address, port, banner);
+      for (const port of [80, 53]) await internet.call("listen", address, port, banner);
     }
   }
 
@@ -124,11 +125,12 @@ export class PacketWorld {
   }
 
   seen(): Promise<readonly Seen[]> {
-    return this.internet.call<readonly Seen[]>("seen");
+    if (this.#internet === undefined) throw new Error("call serve first");
+    return this.#internet.call<readonly Seen[]>("seen");
   }
 
   async remove(): Promise<void> {
-    await Promise.all([this.host, this.internet, ...this.#peers].map((child) => child.end()));
+    await Promise.all([this.host, this.#internet, ...this.#peers].map((child) => child?.end()));
     this.network.remove();
   }
 }
