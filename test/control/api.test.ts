@@ -1,4 +1,5 @@
 import { request } from "node:http";
+import { setTimeout } from "node:timers/promises";
 import t from "tap";
 import { ManualClock } from "../../src/clock.ts";
 import { buildApi } from "../../src/control/api.ts";
@@ -157,7 +158,7 @@ t.test(
       const deadline = Date.now() + 10_000;
       while (!text.includes(wanted)) {
         if (Date.now() > deadline) throw new Error(`never came: ${wanted}`);
-        await new Promise((resolve) => setImmediate(resolve));
+        await setTimeout(2);
       }
     };
     await until(": audits\n\n");
@@ -182,12 +183,12 @@ t.test(
     while (!text.includes("event: lost")) {
       if (Date.now() > deadline) throw new Error("never told of the loss");
       script.emit(audit(9_999));
-      await new Promise((resolve) => setImmediate(resolve));
+      await setTimeout(2);
     }
     t.match(text, /event: lost\ndata: \{"count":\d+\}\n\n/);
     response.destroy();
     const end = Date.now() + 10_000;
-    while (script.subscribers > 0 && Date.now() < end) await new Promise((resolve) => setImmediate(resolve));
+    while (script.subscribers > 0 && Date.now() < end) await setTimeout(2);
     t.equal(script.subscribers, 0);
   },
 );

@@ -355,6 +355,9 @@ export async function serve(
 /** Compiled code is shared by the many processes of a run, as by those of an installation. */
 const COMPILE_CACHE = join(tmpdir(), `tidesman-test-cache-${process.getuid?.() ?? 0}`);
 
+/** The test runner puts a loader of its own into every child that it sees; `env` takes it out again. */
+const PLAIN = ["-u", "NODE_OPTIONS"];
+
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 
 export interface Ran {
@@ -367,10 +370,10 @@ export function start(
   args: readonly string[],
   options: { wrapper?: readonly string[]; environment?: Record<string, string> } = {},
 ): ChildProcess {
-  const [command = "", ...rest] = [...(options.wrapper ?? []), process.execPath, MAIN, ...args];
-  return spawn(command, rest, {
+  const command = [...PLAIN, ...(options.wrapper ?? []), process.execPath, MAIN, ...args];
+  return spawn("env", command, {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, NODE_OPTIONS: "", NODE_COMPILE_CACHE: COMPILE_CACHE, ...options.environment },
+    env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE, ...options.environment },
   });
 }
 
