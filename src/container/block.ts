@@ -7,8 +7,7 @@
  * 1. remember it on disk, with the restart policy, before anything changes: whatever happens, it can be undone;
  * 2. set the restart policy to `no`: else dockerd brings the container back;
  * 3. reset its connections: peers learn at once, and nothing retransmits into the cut;
- * 4. kill it (SIGKILL, never `stop`: a first process that ignores SIGTERM would go on for ten seconds) or pause it.
- *    An engine that fails or lets us wait is passed over with SIGKILL to the host pid;
+ * 4. kill or pause it (stop.ts);
  * 5. delete its conntrack entries, last, so that none is made anew: a later owner of the address inherits nothing.
  *
  * Each step tolerates that the container is gone. Whoever starts it again meets step 3 again, until it is unblocked.
@@ -19,9 +18,10 @@ import { TidesmanError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Native } from "../native/types.ts";
 import { type BlockedContainer, BlockedFile } from "./blocked.ts";
-import { type ContainerDetail, type DockerApi, DockerError, isGone, type RestartPolicy } from "./engine.ts";
+import { type ContainerDetail, type DockerApi, isGone, type RestartPolicy } from "./engine.ts";
 import { addressesOf } from "./entry.ts";
 import { type HostProcesses, hostProcesses } from "./processes.ts";
+import { type Stopped, stopContainer } from "./stop.ts";
 import type { Container, RegistryChange } from "./types.ts";
 
 /** Deadlines, milliseconds from the call. The questions come first and may not eat the time of the kill. */
@@ -50,13 +50,8 @@ export interface BlockerOptions {
 }
 
 /** What was done about a container, for the log and the audit. */
-export interface BlockOutcome {
+export interface BlockOutcome extends Stopped {
   readonly container: string;
-  /** `stopped`: it did not run any more; `gone`: it was removed; `failed`: it may still run, and is tried again. */
-  readonly result: "killed" | "paused" | "stopped" | "gone" | "failed";
-  /** Whether the engine did not do it, and the host's SIGKILL did. */
-  readonly bySignal: boolean;
-  readonly connectionsReset: number;
   readonly conntrackDeleted: number;
   /** Milliseconds from the call until it was stopped. */
   readonly took: number;
@@ -281,12 +276,7 @@ export class Blocker {
     }
     await this.#remember(container, detail, gone).catch((error: unknown) => failed("remember", error));
     const blocked = this.#blocked.get(id);
-    if (
-      detail !== null &&
-      !detail.autoRemove &&
-      detail.restartPolicy.name !== "no" &&
-      blocked?.restartPolicy
-    ) {
+    if (detail !== null && !detail.autoRemove && comesBack(detail.restartPolicy)) {
       const restartPolicy = { name: "no", maximumRetryCount: 0 };
       await docker
         .setRestartPolicy(id, restartPolicy, QUESTION_TIME)
@@ -294,7 +284,15 @@ export class Blocker {
     }
     const stopped: Stopped = gone
       ? { result: "gone", bySignal: false, connectionsReset: 0 }
-      : await this.#stopIt(container, detail, began, failed);
+      : await stopContainer({
+          ...this.#options,
+          processes: this.#processes,
+          container,
+          detail,
+          action: blocked?.action ?? this.#options.action,
+          deadline: began + STOP_TIME,
+          failed,
+        });
     let conntrackDeleted = 0;
     for (const address of new Set([...addressesOf(container), ...(blocked?.addresses ?? [])])) {
       try {
@@ -323,70 +321,10 @@ export class Blocker {
       goneAt: gone ? (known.goneAt ?? this.#options.clock.now()) : null,
     };
     this.#blocked.set(container.id, next);
-    if (known.time === next.time && JSON.stringify(known) === JSON.stringify(next) && known.restartPolicy)
-      return;
+    if (this.#saved.has(container.id) && JSON.stringify(known) === JSON.stringify(next)) return;
+    this.#saved.delete(container.id);
     await this.#file.write(this.blocked());
-  }
-
-  async #stopIt(
-    container: Container,
-    detail: ContainerDetail | null,
-    began: number,
-    failed: (step: string, error: unknown) => void,
-  ): Promise<Stopped> {
-    const { docker, clock, native } = this.#options;
-    const processes = this.#processes;
-    const { id } = container;
-    const action = this.#blocked.get(id)?.action ?? this.#options.action;
-    if (detail?.state === "exited" || detail?.state === "dead" || detail?.state === "created") {
-      return { result: "stopped", bySignal: false, connectionsReset: 0 };
-    }
-    if (detail?.state === "paused" && action === "pause") {
-      return { result: "paused", bySignal: false, connectionsReset: 0 };
-    }
-    const pid = detail?.pid || container.pid;
-    const startedAt = detail?.startedAt || container.startedAt;
-    const isIts = (): boolean => pid > 1 && processes.belongs(pid, id, startedAt);
-    let connectionsReset = 0;
-    const namespace = container.networkMode === "host" ? "" : container.networkNamespace;
-    // A path through a process is only as good as the process.
-    if (namespace !== "" && (!namespace.startsWith("/proc/") || isIts())) {
-      try {
-        connectionsReset = native.resetConnections(namespace);
-      } catch (error) {
-        failed("reset of its connections", error);
-      }
-    }
-    const timeLeft = (): number => Math.max(50, STOP_TIME - (clock.monotonic() - began));
-    if (action === "pause") {
-      try {
-        await docker.pause(id, timeLeft() / 2);
-        return { result: "paused", bySignal: false, connectionsReset };
-      } catch (error) {
-        if (isGone(error)) return { result: "gone", bySignal: false, connectionsReset };
-        failed("pause", error);
-      }
-    }
-    try {
-      await docker.kill(id, timeLeft());
-      return { result: "killed", bySignal: false, connectionsReset };
-    } catch (error) {
-      if (isGone(error)) return { result: "gone", bySignal: false, connectionsReset };
-      // 409: it is not running. Podman and old engines say 500 for the same; then the process decides.
-      const conflict = error instanceof DockerError && (error.status === 409 || error.status === 500);
-      if (conflict && !isIts()) return { result: "stopped", bySignal: false, connectionsReset };
-      failed("kill", error);
-    }
-    try {
-      if (isIts()) {
-        processes.kill(pid);
-        return { result: "killed", bySignal: true, connectionsReset };
-      }
-      if (pid > 1 && !processes.runs(pid)) return { result: "stopped", bySignal: false, connectionsReset };
-    } catch (error) {
-      failed("SIGKILL", error);
-    }
-    return { result: "failed", bySignal: false, connectionsReset };
+    this.#saved.add(container.id);
   }
 
   // ---------------------------------------------------------------------------------------------- forgetting
@@ -416,8 +354,6 @@ export class Blocker {
     }
   }
 }
-
-type Stopped = Pick<BlockOutcome, "result" | "bySignal" | "connectionsReset">;
 
 /** Whether the engine starts a container of that policy again by itself. */
 function comesBack({ name }: RestartPolicy): boolean {

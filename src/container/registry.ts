@@ -5,6 +5,8 @@
  * *Questions* (inspect, network inspect, lists) say what is so; an answer is believed only if no event about the
  * container arrived since it was asked for. The *kernel* says which veth on the host leads into which namespace.
  *
+ * Length: events, questions and links each end in the same few steps on one map of containers, whose order is the point.
+ *
  * dockerd holds back an inspect while it starts the container, and the container's first packet can precede the `start`
  * event. So a container that is being started is learned without inspect: `network connect` names container and network,
  * the network's own list gives addresses and hardware address, the list of containers gives the facts, and its namespace
@@ -13,25 +15,24 @@
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { Native } from "../native/types.ts";
+import { Catalogue } from "./catalogue.ts";
 import {
-  type ContainerDetail,
   type ContainerSummary,
   type DockerApi,
   type EngineEvent,
-  type ImageDetail,
   isGone,
   type NetworkDetail,
 } from "./engine.ts";
 import { Entry } from "./entry.ts";
 import { Follower } from "./follow.ts";
-import { imageFacts } from "./image.ts";
+import { Inquiry, isAsListed, isRunning } from "./inquire.ts";
 import { Locator } from "./locate.ts";
 import { Publication } from "./publish.ts";
 import type { Container, GuardedNetwork, RegistryChange, RegistryState } from "./types.ts";
 import { Work } from "./work.ts";
 
 export interface RegistryOptions {
-  readonly docker: DockerApi;
+  readonly docker: Pick<DockerApi, "containers" | "container" | "image" | "networks" | "network" | "events">;
   readonly native: Pick<Native, "links" | "watchLinks">;
   readonly clock: Clock;
   /** `nginx` -> `docker.io/library/nginx:latest`; also takes `repository@digest`. */
@@ -62,16 +63,14 @@ const LINKS_PAUSE = 10;
 const HINT_PAUSE = 20;
 /** A veth that leads to no known container is asked about this often at most. */
 const UNKNOWN_PAUSE = 200;
-/** Images remembered. */
-const IMAGES = 1_000;
 
 export class Registry {
   readonly #options: RegistryOptions;
-  readonly #docker: DockerApi;
+  readonly #docker: RegistryOptions["docker"];
   readonly #clock: Clock;
   readonly #entries = new Map<string, Entry>();
-  readonly #networks = new Map<string, NetworkDetail>();
-  readonly #images = new Map<string, Promise<ImageDetail | null>>();
+  readonly #catalogue: Catalogue;
+  readonly #inquiry: Inquiry;
   readonly #publication: Publication;
   readonly #locator: Locator;
   readonly #follower: Follower;
@@ -95,6 +94,14 @@ export class Registry {
       native: options.native,
       namespaceDirectories: options.namespaceDirectories ?? ["/run/docker/netns"],
       onFailure: (path, error) => this.#note(error, path),
+    });
+    this.#catalogue = new Catalogue(options.docker, () => this.#guard());
+    this.#inquiry = new Inquiry({
+      docker: options.docker,
+      catalogue: this.#catalogue,
+      locator: this.#locator,
+      normalizeImage: options.normalizeImage,
+      isStale: (entry, version) => this.#isStale(entry, version),
     });
     this.#follower = new Follower({
       docker: options.docker,
@@ -290,7 +297,7 @@ export class Registry {
     const version = entry.version;
     try {
       if (entry.phase === "running") await this.#inspect(entry);
-      else if (entry.phase === "joining") await this.#askNetworks(entry);
+      else if (entry.phase === "joining") await this.#join(entry);
       else if (entry.facts === null || entry.summary !== null || entry.doubted) await this.#describe(entry);
       if (entry.phase !== "joining") entry.failures = 0;
     } catch (error) {
@@ -316,68 +323,27 @@ export class Registry {
     });
   }
 
-  /** The whole truth about a container that runs. */
   async #inspect(entry: Entry): Promise<void> {
-    const version = entry.version;
-    const detail = await this.#docker.container(entry.id);
-    const unknown = detail.endpoints.filter(({ networkId: id }) => id !== "" && !this.#networks.has(id));
-    const [image] = await Promise.all([
-      this.#image(detail.imageId),
-      ...unknown.map(({ networkId }) => this.#network(networkId)),
-    ]);
-    if (this.#isStale(entry, version)) return;
-    setFacts(entry, detail, image, this.#options.normalizeImage);
-    entry.everRan = true;
-    if (!isRunning(detail)) {
-      entry.end();
-      this.#publication.publish(entry);
-      return;
-    }
-    if (entry.startedAt !== 0 && entry.startedAt !== detail.startedAt) entry.attachments.clear();
-    entry.paused = detail.state === "paused";
-    entry.pid = detail.pid;
-    entry.startedAt = detail.startedAt;
-    entry.joining.clear();
-    const current = new Set<string>();
-    for (const endpoint of detail.endpoints) {
-      if (endpoint.networkId === "") continue;
-      current.add(endpoint.networkId);
-      entry.attach(endpoint, this.#locator.bridgeOf(this.#networks.get(endpoint.networkId)));
-    }
-    for (const key of entry.attachments.keys()) {
-      if (!current.has(key) && !key.startsWith("veth:")) entry.attachments.delete(key);
-    }
-    const process = detail.pid === 0 ? "" : `/proc/${detail.pid}/ns/net`;
-    this.#locator.settle(entry, [detail.sandboxKey, process]);
-    this.#locator.locate(entry);
+    if (!(await this.#inquiry.inspect(entry))) return;
     this.#publication.publish(entry);
+    const { startedAt } = entry;
+    if (startedAt === 0) return;
     this.#clock.after(AUTOCONFIGURED_AFTER, () => {
-      if (entry.startedAt === detail.startedAt && !this.#stopped) this.#look(entry);
+      if (entry.startedAt === startedAt && !this.#stopped) this.#look(entry);
     });
   }
 
-  /** A container that is being started, seen from its networks. */
-  async #askNetworks(entry: Entry): Promise<void> {
-    const version = entry.version;
-    const asked = [...entry.joining];
-    const [details] = await Promise.all([
-      Promise.all(asked.map((id) => this.#network(id))),
-      entry.facts === null ? this.#describe(entry) : undefined,
-    ]);
-    if (this.#isStale(entry, version)) return;
-    let missing = entry.facts === null;
-    for (const [index, id] of asked.entries()) {
-      const endpoint = details[index]?.containers.get(entry.id);
-      if (endpoint !== undefined) {
-        entry.attach(endpoint, this.#locator.bridgeOf(this.#networks.get(id)));
-        continue;
-      }
-      entry.attachments.delete(id);
-      missing = true;
+  async #join(entry: Entry): Promise<void> {
+    const joined = await this.#inquiry.join(entry);
+    if (joined === "dropped") return;
+    if (entry.phase !== "joining") {
+      // The list showed that it runs already.
+      void this.#changed(entry);
+      return;
     }
     this.#publication.publish(entry);
     this.#locateAll();
-    if (!missing) entry.failures = 0;
+    if (joined === "complete") entry.failures = 0;
     else if (entry.failures < JOIN_RETRIES) this.#askAgain(entry);
     else {
       // Its start failed while nobody told us.
@@ -387,49 +353,7 @@ export class Registry {
   }
 
   async #describe(entry: Entry): Promise<void> {
-    const version = entry.version;
-    const { summary } = entry;
-    const rows = summary === null ? await this.#docker.containers(entry.id) : [summary];
-    const row = rows.find(({ id }) => id === entry.id);
-    if (row === undefined) return;
-    const image = await this.#image(row.imageId);
-    if (this.#isStale(entry, version)) return;
-    entry.summary = null;
-    entry.doubted = false;
-    if (row.state !== "created" && row.state !== "configured") entry.everRan = true;
-    setFacts(entry, row, image, this.#options.normalizeImage);
-    if (!isRunning(row)) return;
-    // Its `start` was not told, or is still to come.
-    entry.phase = "running";
-    void this.#changed(entry);
-  }
-
-  /** Null when the image was deleted. What an image id stands for never changes, so each is asked for once. */
-  #image(id: string): Promise<ImageDetail | null> {
-    if (id === "") return Promise.resolve(null);
-    const known = this.#images.get(id);
-    if (known !== undefined) return known;
-    const asked = this.#docker.image(id).catch((error: unknown) => {
-      this.#images.delete(id);
-      if (isGone(error)) return null;
-      throw error;
-    });
-    this.#images.set(id, asked);
-    if (this.#images.size > IMAGES) this.#images.delete(this.#images.keys().next().value ?? "");
-    return asked;
-  }
-
-  /** Null when it was removed. */
-  async #network(id: string): Promise<NetworkDetail | null> {
-    try {
-      const detail = await this.#docker.network(id);
-      this.#networks.set(id, detail);
-      this.#guard();
-      return detail;
-    } catch (error) {
-      if (isGone(error)) return null;
-      throw error;
-    }
+    if (await this.#inquiry.describe(entry)) void this.#changed(entry);
   }
 
   async #refreshNetworks(): Promise<void> {
@@ -443,14 +367,12 @@ export class Registry {
   }
 
   #setNetworks(networks: readonly NetworkDetail[]): void {
-    this.#networks.clear();
-    for (const network of networks) this.#networks.set(network.id, network);
     this.#locator.expire();
-    this.#guard();
+    this.#catalogue.replace(networks);
   }
 
   #guard(): void {
-    if (this.#locator.guard(this.#networks.values())) this.#publication.networks(this.#locator.guarded);
+    if (this.#locator.guard(this.#catalogue.networks())) this.#publication.networks(this.#locator.guarded);
   }
 
   // ---------------------------------------------------------------------------------------------- everything anew
@@ -564,7 +486,7 @@ export class Registry {
     if (link === undefined) return;
     const bridge = host.bridgeOf(link);
     for (const { id } of this.networks().filter((network) => network.bridge === bridge)) {
-      const detail = await this.#network(id);
+      const detail = await this.#catalogue.ask(id);
       const asked: Promise<void>[] = [];
       for (const containerId of detail?.containers.keys() ?? []) {
         // Docker lists the gateways of swarm networks among the containers, under ids of their own kind.
@@ -592,34 +514,4 @@ export class Registry {
     const reason = error instanceof Error ? error.message : String(error);
     this.#options.log.debug({ about, reason }, "could not learn about a container");
   }
-}
-
-function setFacts(
-  entry: Entry,
-  told: ContainerSummary | ContainerDetail,
-  image: ImageDetail | null,
-  normalizeImage: (image: string) => string,
-): void {
-  entry.facts = {
-    name: told.name,
-    ...imageFacts(told.image, told.imageId, image, normalizeImage),
-    namespace: told.labels["io.kubernetes.pod.namespace"] ?? null,
-    labels: told.labels,
-    networkMode: told.networkMode,
-  };
-}
-
-function isRunning({ state }: ContainerSummary): boolean {
-  return state === "running" || state === "paused";
-}
-
-/** Whether the list shows a running container as it is known. */
-function isAsListed(entry: Entry, summary: ContainerSummary): boolean {
-  return (
-    entry.phase === "running" &&
-    entry.startedAt !== 0 &&
-    entry.paused === (summary.state === "paused") &&
-    entry.facts?.name === summary.name &&
-    summary.endpoints.every(({ addresses }) => addresses.every((address) => entry.isAssigned(address)))
-  );
 }

@@ -1,0 +1,99 @@
+/**
+ * Ends a container's traffic from inside: its connections are reset, and it is killed or paused. SIGKILL, never `stop`: a
+ * first process that ignores SIGTERM would go on for ten seconds. An engine that fails or lets us wait is passed over
+ * with SIGKILL to the host pid.
+ */
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config.ts";
+import type { Native } from "../native/types.ts";
+import { type ContainerDetail, type DockerApi, DockerError, isGone } from "./engine.ts";
+import type { HostProcesses } from "./processes.ts";
+import type { Container } from "./types.ts";
+
+export interface StopOptions {
+  readonly docker: Pick<DockerApi, "kill" | "pause">;
+  readonly native: Pick<Native, "resetConnections">;
+  readonly processes: HostProcesses;
+  readonly clock: Clock;
+  readonly container: Container;
+  /** What the engine says of it now; null when it did not answer. */
+  readonly detail: ContainerDetail | null;
+  readonly action: Config["block"]["action"];
+  /** Monotonic milliseconds: until then the engine may try; then the process is killed without it. */
+  readonly deadline: number;
+  /** Told of each step that failed. */
+  readonly failed: (step: string, error: unknown) => void;
+}
+
+export interface Stopped {
+  /** `stopped`: it did not run any more; `gone`: it was removed; `failed`: it may still run, and is tried again. */
+  readonly result: "killed" | "paused" | "stopped" | "gone" | "failed";
+  /** Whether the engine did not do it, and the host's SIGKILL did. */
+  readonly bySignal: boolean;
+  readonly connectionsReset: number;
+}
+
+/** States in which there is nothing to stop. */
+const ENDED: ReadonlySet<string> = new Set(["created", "configured", "exited", "dead", "stopped"]);
+/** The engine gets a moment even when the deadline has passed, milliseconds. */
+const LEAST_TIME = 50;
+
+/** Does not reject. */
+export async function stopContainer(options: StopOptions): Promise<Stopped> {
+  const { docker, processes, clock, container, detail, action, failed } = options;
+  const { id } = container;
+  if (detail !== null && ENDED.has(detail.state)) return outcome("stopped");
+  if (detail?.state === "paused" && action === "pause") return outcome("paused");
+  const pid = detail?.pid || container.pid;
+  const startedAt = detail?.startedAt || container.startedAt;
+  const isIts = (): boolean => pid > 1 && processes.belongs(pid, id, startedAt);
+  const reset = resetConnections(options, isIts);
+  const timeLeft = (): number => Math.max(LEAST_TIME, options.deadline - clock.monotonic());
+  if (action === "pause") {
+    try {
+      await docker.pause(id, timeLeft() / 2);
+      return outcome("paused", reset);
+    } catch (error) {
+      if (isGone(error)) return outcome("gone", reset);
+      failed("pause", error);
+    }
+  }
+  try {
+    await docker.kill(id, timeLeft());
+    return outcome("killed", reset);
+  } catch (error) {
+    if (isGone(error)) return outcome("gone", reset);
+    // 409: it is not running. Podman and old engines say 500 for the same; then the process decides.
+    const conflict = error instanceof DockerError && (error.status === 409 || error.status === 500);
+    if (conflict && !isIts()) return outcome("stopped", reset);
+    failed("kill", error);
+  }
+  try {
+    if (isIts()) {
+      processes.kill(pid);
+      return outcome("killed", reset, true);
+    }
+    if (pid > 1 && !processes.runs(pid)) return outcome("stopped", reset);
+  } catch (error) {
+    failed("SIGKILL", error);
+  }
+  return outcome("failed", reset);
+}
+
+/** Returns how many. */
+function resetConnections({ native, container, failed }: StopOptions, isIts: () => boolean): number {
+  // A container in the host's namespace shares the host's connections: those stay.
+  const namespace = container.networkMode === "host" ? "" : container.networkNamespace;
+  // A path through a process is only as good as the process.
+  if (namespace === "" || (namespace.startsWith("/proc/") && !isIts())) return 0;
+  try {
+    return native.resetConnections(namespace);
+  } catch (error) {
+    failed("reset of its connections", error);
+    return 0;
+  }
+}
+
+function outcome(result: Stopped["result"], connectionsReset = 0, bySignal = false): Stopped {
+  return { result, bySignal, connectionsReset };
+}
