@@ -2,7 +2,7 @@
  * Answers by question. It holds what upstreams said and nothing of what anybody decided about it, so that a new policy
  * needs no purge.
  *
- * Two parts of one size in bytes. Small answers, nearly all, stand in one ArrayBuffer of fixed entries, eight to a set;
+ * Two parts, together of a size in bytes. Small answers, nearly all, stand in one ArrayBuffer of fixed entries, eight to a set;
  * the hash names the set, and a hit is compared with the whole name, type and flags. A flood of chosen names can thus
  * only push others out of a set. Large answers are in an LRU, under the exact key.
  *
@@ -16,7 +16,7 @@
  */
 import { LRUCache } from "lru-cache";
 import type { Answer } from "./answer.ts";
-import { HEADER, type QueryKey } from "./message.ts";
+import type { QueryKey } from "./message.ts";
 
 const ENTRY = 384;
 const ENTRY_WORDS = ENTRY / 4;
@@ -248,9 +248,4 @@ export class AnswerCache {
       this.#entries--;
     }
   }
-}
-
-/** Bytes of header and question of a `QueryKey`'s name. */
-export function questionEndOf(query: QueryKey): number {
-  return HEADER + query.nameLength + 4;
 }

@@ -48,7 +48,7 @@ export class TcpFront {
 
   /** Listens; rejects with the system's error. */
   listen(where: { host: string; port: number; ipv6Only?: boolean } | { fd: number }): Promise<void> {
-    const server = createServer({ noDelay: true, pauseOnConnect: false }, (socket) => this.#accept(socket));
+    const server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
     this.#servers.push(server);
     return new Promise((resolve, reject) => {
       server.once("error", reject);
