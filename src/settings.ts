@@ -3,17 +3,10 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { fileURLToPath } from "node:url";
 import { type Config, loadConfig, type Places } from "./config.ts";
+import { DEFAULT_PLACES } from "./control/places.ts";
 import { type ErrorCode, systemCode, TidesmanError } from "./errors.ts";
 import { DEFAULT_POLICY, type Notice, parsePolicy } from "./policy/parse.ts";
 import type { PolicyFile } from "./policy/schema.ts";
-
-export const DEFAULT_PLACES: Places = {
-  configFile: "/etc/tidesman/tidesman.yaml",
-  policyFile: "/etc/tidesman/policy.yaml",
-  feedsFile: "/etc/tidesman/feeds.yaml",
-  stateDirectory: "/var/lib/tidesman",
-  runtimeDirectory: "/run/tidesman",
-};
 
 /** Text of a file; null when there is none. Throws with `code` when it is there and cannot be read. */
 export function readText(file: string, code: ErrorCode): string | null {

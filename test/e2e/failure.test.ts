@@ -19,6 +19,9 @@ const GUARDED: RuleFile = {
   network: { effect: "prevent", outboundAddresses: { denied: [INTERNET.denied, INTERNET.denied6] } },
 };
 
+/** From one port, so that all lookups are one flow to the kernel. */
+const OLD_FLOW = ["TXT", "-b", "0.0.0.0#40053", `@${INTERNET.publicResolver}`] as const;
+
 /** An open TCP session and how many replies it has had. */
 function session(container: LabContainer, address: string): { replies(): number; end(): void } {
   const child = container.start(["node", "/programs/session.mts", address, "7"]);
@@ -58,6 +61,8 @@ async function proveFailMode(t: Test, world: World, mode: "open" | "closed"): Pr
       await until("lookups find their way without it", async () => {
         return (await container.lookup("good.example", "+time=1"))[0] === INTERNET.good;
       });
+      const answer = await container.lookup("whoami.example", ...OLD_FLOW);
+      t.strictSame(answer, [`"${INTERNET.publicResolver}"`], "to where they were sent");
     } else {
       t.strictSame(await container.lookup("good.example", "+time=1"), [], "nor are lookups answered");
     }
@@ -68,6 +73,8 @@ async function proveFailMode(t: Test, world: World, mode: "open" | "closed"): Pr
     t.ok(await enforced(), "policy is enforced again");
     const answer = await container.lookup("whoami.example", "TXT", `@${INTERNET.publicResolver}`);
     t.strictSame(answer, [`"${INTERNET.resolver}"`], "and lookups are redirected again");
+    const old = await container.lookup("whoami.example", ...OLD_FLOW);
+    t.strictSame(old, [`"${INTERNET.resolver}"`], "those of a flow that began without it, too");
   });
 
   await t.test("stopped, its queue overflowing", async (t) => {
