@@ -74,7 +74,7 @@ t.test("behaves as a map with expiry, as long as there is room", async () => {
         return true;
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 80 },
   );
 });
 
