@@ -1,9 +1,17 @@
 /** The container engine of the sealed world: a dockerd of its own in the host namespace, one small image, containers. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { HOST, INTERNET, type Namespace } from "./network.ts";
-import { type ExecuteOptions, ended, execute, type Output, until } from "./process.ts";
+import { type ExecuteOptions, ended, execute, type Output, startTime, until } from "./process.ts";
 
 /** Images with the same content and different digests. */
 export const IMAGES = ["lab/tools:1", "lab/tools:2"] as const;
@@ -138,11 +146,19 @@ export class Engine {
     });
   }
 
-  /** Ends dockerd as a crash would, and starts it again; containers live on (live-restore). */
+  /** Ends dockerd and starts it again; containers live on (live-restore). */
   async restart(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
     if (this.#daemon === undefined) throw new Error("the lab's dockerd was not started by this process");
     this.#daemon.kill(signal);
     await ended(this.#daemon);
+    // containerd dies with a killed dockerd. Where nobody reaps it, its pid goes on to exist, and the next dockerd would wait
+    // for it to answer.
+    const file = join(this.#directory, "exec/containerd/containerd.pid");
+    if (existsSync(file)) {
+      const pid = Number(readFileSync(file, "utf8"));
+      await until("containerd has ended", () => startTime(pid) === null);
+      rmSync(file, { force: true });
+    }
     await this.start();
   }
 
