@@ -1,9 +1,9 @@
 /** The rule set on real tables: installed, kept and removed, in a namespace of its own. */
 import t from "tap";
 import { namespaceRefusal } from "./network.ts";
-import { PacketWorld, until } from "./world.ts";
+import { FILE_LIMIT, PacketWorld, until } from "./world.ts";
 
-t.setTimeout(110_000);
+t.setTimeout(FILE_LIMIT);
 const refusal = namespaceRefusal();
 const skip = refusal === null ? {} : { skip: refusal };
 

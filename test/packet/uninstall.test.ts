@@ -1,9 +1,9 @@
 /** The end of the rule set in closed mode, on real tables. */
 import t from "tap";
 import { GOOD, namespaceRefusal } from "./network.ts";
-import { PacketWorld } from "./world.ts";
+import { FILE_LIMIT, PacketWorld } from "./world.ts";
 
-t.setTimeout(110_000);
+t.setTimeout(FILE_LIMIT);
 const refusal = namespaceRefusal();
 const skip = refusal === null ? {} : { skip: refusal };
 

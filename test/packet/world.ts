@@ -29,6 +29,8 @@ export const CONFIG: NetworkConfig = {
   internal: [],
 };
 
+/** Milliseconds for a test file: generous, for a machine that is shared; every wait inside has its own deadline. */
+export const FILE_LIMIT = 300_000;
 /** Milliseconds: for what happens at once, and for what must never happen. */
 export const SOON = 5000;
 export const NEVER = 400;

@@ -2,9 +2,8 @@
 import t from "tap";
 import { Child } from "./child.ts";
 import { BAD, GOOD, GOOD6, namespaceRefusal } from "./network.ts";
-import { NEVER, PacketWorld, SOON, until } from "./world.ts";
+import { FILE_LIMIT, NEVER, PacketWorld, SOON, until } from "./world.ts";
 
-t.setTimeout(110_000);
 const refusal = namespaceRefusal();
 
 /** Milliseconds after which an unanswered heartbeat must have let traffic go: its three seconds, and room. */
@@ -13,7 +12,8 @@ const HEARTBEAT_OVER = 10_000;
 type Tap = Pick<typeof t, "equal">;
 const QUEUE_LENGTH = 16;
 
-for (const failMode of ["open", "closed"] as const) {
+export function testFailMode(failMode: "open" | "closed"): void {
+  t.setTimeout(FILE_LIMIT);
   t.test(`${failMode} mode`, refusal === null ? {} : { skip: refusal }, async (t) => {
     const world = new PacketWorld(failMode, failMode, { queueLength: QUEUE_LENGTH });
     t.teardown(() => world.remove());

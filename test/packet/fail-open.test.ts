@@ -1,0 +1,3 @@
+import { testFailMode } from "./fail-mode.ts";
+
+testFailMode("open");
