@@ -198,6 +198,7 @@ export class Daemon {
         },
         block: (container, finding) => void this.#block(container, finding),
         unknown: (vethIndex, source) => this.#parts?.registry.hint(vethIndex, source),
+        failure: (message, count) => this.#log.error({ part: "data", count }, `failed to decide: ${message}`),
         lapsed: () => this.#forgetLookups(running(this.parts.registry)),
         died: (error) => this.onFatal(error),
       },
@@ -214,7 +215,10 @@ export class Daemon {
       native: this.#native,
       warn: (message) => this.#warn(message),
     });
-    this.#closers.push(() => ruleset.remove());
+    this.#closers.push(() => {
+      data.send({ kind: "disarmed" });
+      return ruleset.remove();
+    });
     await ruleset.install([]);
     data.send({ kind: "armed" });
 

@@ -18,6 +18,8 @@ export interface DataThreadListener {
   /** A container was cut off and has to be stopped. */
   block(container: string, finding: Finding): void;
   unknown(vethIndex: number, source: string): void;
+  /** Throws while deciding took the fail mode. */
+  failure(message: string, count: number): void;
   /** Traffic passed unseen for a while (open mode): the thread had been stopped, or had hung. */
   lapsed(): void;
   /** The thread ended without being told to. */
@@ -137,6 +139,9 @@ export class DataThread {
         break;
       case "block":
         listener.block(message.container, message.finding);
+        break;
+      case "failure":
+        listener.failure(message.message, message.count);
         break;
       case "lapsed":
         listener.lapsed();

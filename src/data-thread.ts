@@ -116,18 +116,30 @@ function unknown(vethIndex: number, source: string): void {
 /** Addresses of each cut container that stand in the kernel's sets. */
 const cutAddresses = new Map<string, Set<string>>();
 
+/** A set may have been taken away by somebody: that is told, and must not undo the decision that led here. */
+function inKernel(change: () => void): void {
+  try {
+    change();
+  } catch (error) {
+    send({ kind: "failure", message: error instanceof Error ? error.message : String(error), count: 1 });
+  }
+}
+
 /** Cuts a container off or lets it go. Addresses it has lost leave the sets, so that their next owner is not cut. */
 function cut(resident: Resident, on: boolean): void {
   resident.cut = on;
   const wanted = new Set(on ? resident.container.networks.flatMap((network) => network.addresses) : []);
   release(resident.container.id, wanted);
-  for (const address of wanted) native.ipsetAdd(address.includes(":") ? SETS.cut6 : SETS.cut4, address);
+  for (const address of wanted) {
+    inKernel(() => native.ipsetAdd(address.includes(":") ? SETS.cut6 : SETS.cut4, address));
+  }
   if (on) cutAddresses.set(resident.container.id, wanted);
 }
 
 function release(id: string, keep: ReadonlySet<string>): void {
   for (const address of cutAddresses.get(id) ?? []) {
-    if (!keep.has(address)) native.ipsetDelete(address.includes(":") ? SETS.cut6 : SETS.cut4, address);
+    if (keep.has(address)) continue;
+    inKernel(() => native.ipsetDelete(address.includes(":") ? SETS.cut6 : SETS.cut4, address));
   }
   cutAddresses.delete(id);
 }
@@ -219,9 +231,18 @@ function beat(): void {
   const now = systemClock.monotonic();
   if (now - lastBeat > ALIVE_TIMEOUT * 1000) send({ kind: "lapsed" });
   lastBeat = now;
+  reportFailedLookups();
   for (const entry of ALIVE_ENTRIES) {
-    native.ipsetAdd(entry.includes(":") ? SETS.alive6 : SETS.alive4, entry, ALIVE_TIMEOUT);
+    inKernel(() => native.ipsetAdd(entry.includes(":") ? SETS.alive6 : SETS.alive4, entry, ALIVE_TIMEOUT));
   }
+}
+
+let failedLookups = 0;
+
+function reportFailedLookups(): void {
+  const { errors = 0, lastError = "" } = dns?.stats() ?? {};
+  if (errors > failedLookups) send({ kind: "failure", message: lastError, count: errors - failedLookups });
+  failedLookups = errors;
 }
 
 let lastBeat = Number.POSITIVE_INFINITY;
@@ -259,6 +280,9 @@ function receive(message: ToDataThread): void {
       beat();
       beating ??= systemClock.every(HEARTBEAT, beat);
       break;
+    case "disarmed":
+      beating?.cancel();
+      break;
     case "taken":
       outstanding -= message.events;
       break;
@@ -288,6 +312,7 @@ async function main(): Promise<void> {
     report,
     observe,
     unknown,
+    failed: (error, count) => send({ kind: "failure", message: error.stack ?? error.message, count }),
   });
   dns = await startDns({
     native,

@@ -53,6 +53,8 @@ export type ToDataThread =
   | { readonly kind: "cut"; readonly container: string; readonly cut: boolean }
   /** The sets exist: the heartbeat that keeps traffic flowing through us may begin. */
   | { readonly kind: "armed" }
+  /** The sets are about to go. */
+  | { readonly kind: "disarmed" }
   /** That many events were taken over; room for more. */
   | { readonly kind: "taken"; readonly events: number }
   | { readonly kind: "ask"; readonly id: number; readonly question: Question }
@@ -87,6 +89,8 @@ export type FromDataThread =
     }
   /** A container was cut off by the decision in `finding`; now it has to be stopped. Sent at once, not batched. */
   | { readonly kind: "block"; readonly container: string; readonly finding: Finding }
+  /** Throws while deciding took the fail mode: the latest, and how many there were since the last such message. */
+  | { readonly kind: "failure"; readonly message: string; readonly count: number }
   /** The heartbeat was late: in open mode traffic passed by itself meanwhile, unseen. */
   | { readonly kind: "lapsed" }
   /** Packets or lookups of an unknown container wait. */
