@@ -17,7 +17,8 @@ export function define(program: Command, attach: Attach): void {
     else {
       output.table(
         [
-          { title: "NAME", flexible: true },
+          // What an operator types next: cut last.
+          { title: "NAME", flexible: true, least: 18 },
           { title: "STATE", colour: effectColour },
           { title: "ADDRESS", flexible: true },
           { title: "RULE", flexible: true },

@@ -40,6 +40,8 @@ export interface Column {
   readonly title: string;
   /** Gives up width when the table is too wide; of several the widest gives first. */
   readonly flexible?: boolean;
+  /** A flexible column is not made narrower than that. */
+  readonly least?: number;
   readonly right?: boolean;
   /** When cut, its end stays: paths and identifiers. */
   readonly keepEnd?: boolean;
@@ -67,7 +69,7 @@ export function table(
     columns.forEach((column, index) => {
       if (
         column.flexible === true &&
-        widths[index]! > LEAST &&
+        widths[index]! > (column.least ?? LEAST) &&
         (widest < 0 || widths[index]! > widths[widest]!)
       ) {
         widest = index;
