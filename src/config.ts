@@ -169,7 +169,7 @@ export function configSchema(hostname: string) {
     udpSize: whole(512, 4096)
       .prefault(1232)
       .describe("Largest UDP answer, and the EDNS size told to upstreams."),
-    rate: whole(1, 10_000_000)
+    rate: whole(1, 1_000_000)
       .prefault(5000)
       .describe("Lookups per second and container; more are dropped and counted."),
     maxInFlight: whole(1, 1_000_000).prefault(8192).describe("Lookups that may wait for upstreams at once."),
@@ -196,10 +196,10 @@ export function configSchema(hostname: string) {
       .array(bridge)
       .prefault(["docker0", "br-+"])
       .describe("Bridges of containers, beside those that the runtime names."),
-    connectionRate: whole(1, 10_000)
+    connectionRate: whole(1, 1_000_000)
       .prefault(500)
       .describe("New connections per second and container; the kernel drops more."),
-    connectionBurst: whole(1, 10_000)
+    connectionBurst: whole(1, 1_000_000)
       .prefault(1000)
       .describe("New connections at once before that rate holds."),
     holdTime: duration("0ms", "10s")

@@ -19,8 +19,8 @@ const config = loadConfig(null, "built-in", "bench");
 const network = {
   ...config.network,
   interfaces: ["br0"],
-  connectionRate: 400_000,
-  connectionBurst: 400_000,
+  connectionRate: 300_000,
+  connectionBurst: 300_000,
 };
 const table = new ContainerTable();
 const policy = benchPolicy();
@@ -44,7 +44,7 @@ const packets = startPackets({
 });
 const ruleset = new Ruleset({
   config: network,
-  dns: { port: config.dns.port, redirect: true, rate: 400_000 },
+  dns: { port: config.dns.port, redirect: true, rate: 300_000 },
   failMode: "open",
   run,
   clock: systemClock,

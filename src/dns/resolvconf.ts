@@ -5,6 +5,8 @@ import { systemCode, TidesmanError } from "../errors.ts";
 import type { UpstreamAddress } from "./upstream-server.ts";
 
 const DNS_PORT = 53;
+/** What is asked when no server is named (resolv.conf(5), "nameserver"). */
+const LOCAL_SERVER = "127.0.0.1";
 /** Where systemd-resolved writes the servers that stand behind its stub. */
 const RESOLVED_SERVERS = "/run/systemd/resolve/resolv.conf";
 const RESOLVED_STUBS = new Set(["127.0.0.53", "127.0.0.54"]);
@@ -12,7 +14,8 @@ const RESOLVED_STUBS = new Set(["127.0.0.53", "127.0.0.54"]);
 /**
  * The upstreams to ask, in order. `readFile` throws when there is no such file. A stub of systemd-resolved is replaced
  * by the servers behind it where they are known; any other loopback address is asked as it is, for it is the host's own
- * resolver and we share its network. Our own port on loopback is left out: we would ask ourselves. Throws TM_CONFIG.
+ * resolver and we share its network. Our own port on loopback is left out: we would ask ourselves. When no server is
+ * named, the host's own is asked, as the C library does. Throws TM_CONFIG for an upstream that is none.
  */
 export function upstreamsOf(
   config: DnsConfig,
@@ -24,16 +27,15 @@ export function upstreamsOf(
     const behind = realServers(readFile);
     if (behind.length > 0) servers = [...behind, ...servers.filter((server) => !RESOLVED_STUBS.has(server))];
   }
+  if (servers.length === 0) servers = [LOCAL_SERVER];
   const upstreams = [...new Set(servers)]
     .map((address) => ({ address, port: DNS_PORT }))
     .filter(({ address, port }) => !(port === config.port && isLoopback(address)));
-  if (upstreams.length === 0) {
-    throw new TidesmanError(
-      "TM_CONFIG",
-      `\`${config.resolvConf}\` names no server that lookups could be forwarded to: set \`dns.upstreams\``,
-    );
-  }
-  return upstreams;
+  if (upstreams.length > 0) return upstreams;
+  throw new TidesmanError(
+    "TM_CONFIG",
+    `\`${config.resolvConf}\` names no server but ourselves: set \`dns.upstreams\``,
+  );
 }
 
 /** `ADDRESS`, `ADDRESS:PORT`, `[ADDRESS]:PORT`; IPv6 may carry a `%zone`. Throws TM_CONFIG. */

@@ -61,6 +61,9 @@ const ON_LINK = ["-d fe80::/10", "-d ff02::/16", "-m addrtype --dst-type LOCAL"]
 /** Bytes of a TCP segment without payload, IP header included: from no TCP options to twenty bytes of them. */
 const BARE_SEGMENT = { 4: "40:60", 6: "60:80" } as const;
 
+/** Most that xt_hashlimit takes for a rate per second and for a burst (XT_HASHLIMIT_SCALE_v2). */
+const MAX_RATE = 1_000_000;
+
 /** Tables in the order of installation: decisions first, so that no redirected lookup comes unseen. */
 export function tableRules(family: Family, options: RulesOptions): readonly TableRules[] {
   const tables: TableRules[] = [
@@ -101,7 +104,7 @@ function mangle(family: Family, options: RulesOptions): ReadonlyMap<string, read
   if (failMode === "open") entry.push(notAlive(family));
   entry.push(`-g ${CHAINS.guard}`);
 
-  const lookupLimit = perSource("lookup", dns.rate, 2 * dns.rate);
+  const lookupLimit = perSource("lookup", dns.rate, Math.min(2 * dns.rate, MAX_RATE));
   const guard = [
     `-m conntrack --ctstate ESTABLISHED -g ${CHAINS.queue}`,
     `${unknown} ${limit("stray", config.connectionRate, config.connectionBurst)} -g ${CHAINS.flood}`,

@@ -55,7 +55,8 @@ t.test("a resolver on loopback is the host's own, unless it is us", async (t) =>
   t.throws(() => addresses({ "/etc/resolv.conf": "nameserver 127.0.0.1\n" }, { port: 53 }), {
     code: "TM_CONFIG",
   });
-  t.throws(() => addresses({ "/etc/resolv.conf": "# nothing\n" }), {
+  t.same(addresses({ "/etc/resolv.conf": "# nothing\n" }), ["127.0.0.1 53"], "the C library's default");
+  t.throws(() => addresses({ "/etc/resolv.conf": "# nothing\n" }, { port: 53 }), {
     code: "TM_CONFIG",
     message: /set `dns.upstreams`/,
   });
