@@ -64,7 +64,7 @@ export class Follower {
       await this.#pause(wait);
       wait = Math.min(wait * 2, LONGEST_WAIT);
     }
-    this.#tell({ connected: false, error: "stopped" });
+    this.#tell({ connected: false, error: null });
   }
 
   stop(): void {

@@ -57,6 +57,6 @@ export interface RegistryChange {
 export interface RegistryState {
   /** Connected to the engine, and everything it listed is known. */
   readonly connected: boolean;
-  /** Why not; null while connected, and before the first attempt. */
+  /** Why not; null while connected, before the first attempt, and after `stop`. */
   readonly error: string | null;
 }

@@ -2,7 +2,15 @@
 import { formatAddress } from "../address.ts";
 import type { Resident } from "../container/table.ts";
 import { wireToName } from "../name.ts";
-import type { Decision, Finding, Reason } from "../policy/types.ts";
+import { describe } from "../policy/describe.ts";
+import {
+  type AnswerEvent,
+  type Decision,
+  EFFECTS,
+  type Finding,
+  type PolicyEvent,
+  type Profile,
+} from "../policy/types.ts";
 import type { Answer } from "./answer.ts";
 import { rcodeName, typeName } from "./message.ts";
 
@@ -19,10 +27,14 @@ export function lookupFinding(
   asking: Asking,
   answer: Answer | null,
   resident: Resident,
+  profile: Profile,
   time: number,
 ): Finding {
   const name = wireToName(asking.name);
   const type = typeName(asking.type);
+  const asked = { profile, name: asking.name, type: asking.type };
+  const event: PolicyEvent =
+    answer === null ? { kind: "query", ...asked } : { kind: "answer", ...asked, ...answerFacts(answer) };
   return {
     time,
     type: "dns",
@@ -30,7 +42,7 @@ export function lookupFinding(
     effect: decision.effect ?? "alert",
     container: resident.container.id,
     rule: decision.rule,
-    message: `lookup of ${name} (${type}) ${found(decision.reasons[0], answer)}`,
+    message: describe(decision, event),
     dns: {
       name,
       type,
@@ -48,6 +60,19 @@ export function lookupFinding(
     revision: decision.revision,
     count: 1,
   };
+}
+
+function answerFacts({ rcode, hops, addresses }: Answer): Pick<AnswerEvent, "rcode" | "hops" | "addresses"> {
+  return { rcode, hops, addresses };
+}
+
+/** The same found about question and answer is one finding: under the more severe of the two, with all reasons. */
+export function merge(question: Decision, answer: Decision): Decision {
+  const severity = ({ effect }: Decision): number => (effect === null ? 0 : EFFECTS.indexOf(effect));
+  const [first, second] = severity(answer) > severity(question) ? [answer, question] : [question, answer];
+  const told = new Set(first.reasons.map((reason) => JSON.stringify(reason)));
+  const more = second.reasons.filter((reason) => !told.has(JSON.stringify(reason)));
+  return { ...first, reasons: [...first.reasons, ...more] };
 }
 
 /** A message that was no well-formed lookup. `asking` null when its question could not be read. */
@@ -81,30 +106,4 @@ export function malformedFinding(
     revision,
     count: 1,
   };
-}
-
-/** What the deciding reason says, as the end of a sentence. */
-function found(reason: Reason | undefined, answer: Answer | null): string {
-  if (reason === undefined) return "was found suspicious";
-  if (reason.subject === undefined) return ofReason(reason);
-  const isAddress = answer?.addresses.some((bytes) => formatAddress(bytes) === reason.subject) ?? false;
-  const how = isAddress ? "was answered with" : "is an alias of";
-  return `${how} ${reason.subject}, which ${ofReason(reason)}`;
-}
-
-function ofReason(reason: Reason): string {
-  switch (reason.kind) {
-    case "feed":
-      return `is listed by feed ${reason.feed}`;
-    case "denied":
-      return `is denied by \`${reason.entry}\` in ${reason.list}`;
-    case "model":
-      return "is not in the model of its image";
-    case "error":
-      return `could not be decided: ${reason.message}`;
-    case "detection":
-      return reason.message ?? "was found suspicious";
-    case "allowed":
-      return `is allowed by \`${reason.entry}\` in ${reason.list}`;
-  }
 }

@@ -18,7 +18,7 @@ import type { Decision, Finding, Observation, Policy, Profile } from "../policy/
 import { type Answer, bareAnswer, parseAnswer, sameName } from "./answer.ts";
 import type { AnswerCache } from "./cache.ts";
 import { Decisions, Situation } from "./decisions.ts";
-import { lookupFinding, malformedFinding } from "./findings.ts";
+import { lookupFinding, malformedFinding, merge } from "./findings.ts";
 import { Rates } from "./limits.ts";
 import { type Asker, Lookup, type Origin } from "./lookup.ts";
 import { parseQuery, QUERY_IGNORE, QUERY_OK, Query, RCODE, TYPE } from "./message.ts";
@@ -256,12 +256,12 @@ export class Resolver {
       }
       const { rcode, hops, addresses } = answer;
       decision = policy.decide({ kind: "answer", profile, name, type, rcode, hops, addresses });
-      if (decision.verdict === "drop") {
-        this.#tell(lookup, lookup.decision, answer);
-        return this.#prevent(bytes, at, lookup, decision, answer);
-      }
+      const question = lookup.decision;
+      const alike = question.effect !== null && question.attackType === decision.attackType;
+      if (alike) decision = merge(question, decision);
+      else this.#tell(lookup, question, answer);
+      if (decision.verdict === "drop") return this.#prevent(bytes, at, lookup, decision, answer);
     }
-    this.#tell(lookup, lookup.decision, answer);
     this.#tell(lookup, decision, answer);
     if (resident.cut) return 0;
 
@@ -362,9 +362,11 @@ export class Resolver {
   }
 
   #tell(lookup: Lookup, decision: Decision | null, answer: Answer | null): void {
-    if (decision === null || decision.effect === null) return;
+    const { resident } = lookup;
+    const { profile } = resident;
+    if (decision === null || decision.effect === null || profile === null) return;
     const { report, clock } = this.#options;
-    report(lookupFinding(decision, lookup, answer, lookup.resident, clock.now()), lookup.resident);
+    report(lookupFinding(decision, lookup, answer, resident, profile, clock.now()), resident);
   }
 
   /** What is no lookup that we serve, for which the parser has named the rcode. */

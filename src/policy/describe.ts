@@ -47,7 +47,7 @@ export function describe(decision: Decision, event: PolicyEvent): string {
   if (decision.effect === null) return `${subject} ${clean(decision, event, reason)}`;
   if (reason?.subject !== undefined && event.kind === "answer") {
     const address = decision.attackType === "feedIP";
-    return `${subject} ${address ? "is answered with" : "leads to"} ${reason.subject}, which ${finding(decision, reason, reason.subject)}`;
+    return `${subject} ${address ? "is answered with" : "is an alias of"} ${reason.subject}, which ${finding(decision, reason, reason.subject)}`;
   }
   return `${subject} ${finding(decision, reason, event.kind === "connection" ? formatAddress(event.destination) : wireToName(event.name))}`;
 }

@@ -79,7 +79,7 @@ t.test("query denied: nothing leaves the host", async (t) => {
         effect,
         container: "c1",
         rule: "strict",
-        message: "lookup of a.evil.example (A) is denied by `.evil.example` in dns.denied",
+        message: "lookup of a.evil.example (A) is in denied names (.evil.example)",
         dns: { name: "a.evil.example", type: "A", answers: [], rcode: null },
         revision: 1,
         count: 1,
@@ -106,6 +106,15 @@ t.test("alert: answered, and told once with the answer", async (t) => {
   t.match(w.dns.stats(), { shortcuts: 0, cached: 1, sent: 1 });
 });
 
+t.test("the same found about question and answer is told once", async (t) => {
+  const w = await world(t, { policy: denying("alert", ".evil.example") });
+  w.onAsked = answering("@ 60 CNAME b.evil.example", "b.evil.example 60 A 198.51.100.7");
+  t.equal(only(w.ask("c1", "a.evil.example")).answers.length, 2);
+  t.match(w.findings, [{ attackType: "explicitlyDeniedDNS", count: 1, dns: { name: "a.evil.example" } }]);
+  t.equal(w.findings.length, 1);
+  t.match(w.findings[0]?.reasons, [{ entry: ".evil.example" }, { subject: "b.evil.example" }]);
+});
+
 t.test("alert for a lookup that nobody answers is told too", async (t) => {
   const w = await world(t, { policy: denying("alert", ".evil.example") });
   const replies = w.ask("c1", "evil.example");
@@ -121,18 +130,21 @@ t.test("every hop and every address of the answer is decided", async (t) => {
   const cases: readonly [string[], string][] = [
     [
       ["@ 60 CNAME b.example", "b.example 60 CNAME x.evil.example", "x.evil.example 60 A 198.51.100.7"],
-      "is an alias of x.evil.example, which is listed by feed urlhaus",
+      "is an alias of x.evil.example, which is listed by feed urlhaus (evil.example)",
     ],
     [
       ["@ 60 A 198.51.100.7", "@ 60 A 203.0.113.9"],
-      "was answered with 203.0.113.9, which is listed by feed urlhaus",
+      "is answered with 203.0.113.9, which is listed by feed urlhaus",
     ],
-    [["@ 60 AAAA ::ffff:203.0.113.9"], "was answered with 203.0.113.9, which is listed by feed urlhaus"],
+    [["@ 60 AAAA ::ffff:203.0.113.9"], "is answered with 203.0.113.9, which is listed by feed urlhaus"],
     [
       ["@ 60 HTTPS 1 . ipv4hint=203.0.113.9"],
-      "was answered with 203.0.113.9, which is listed by feed urlhaus",
+      "is answered with 203.0.113.9, which is listed by feed urlhaus",
     ],
-    [["@ 60 HTTPS 0 pool.evil.example"], "is an alias of pool.evil.example, which is listed by feed urlhaus"],
+    [
+      ["@ 60 HTTPS 0 pool.evil.example"],
+      "is an alias of pool.evil.example, which is listed by feed urlhaus (evil.example)",
+    ],
   ];
   for (const [index, [records, message]] of cases.entries()) {
     w.onAsked = answering(...records);

@@ -43,11 +43,11 @@ t.test("findings in words", async (t) => {
     ],
     [
       message((p) => answer(p, "x.example", ["evil.example"])),
-      "lookup of x.example (A) leads to evil.example, which is listed by feed urlhaus",
+      "lookup of x.example (A) is an alias of evil.example, which is listed by feed urlhaus",
     ],
     [
       message((p) => answer(p, "x.example", ["a.no.example"])),
-      "lookup of x.example (A) leads to a.no.example, which is in denied names (.no.example)",
+      "lookup of x.example (A) is an alias of a.no.example, which is in denied names (.no.example)",
     ],
     [
       message((p) => answer(p, "x.example", ["198.51.100.3"])),
