@@ -297,13 +297,15 @@ t.test("every command that the documentation names exists", async (t) => {
   t.ok(commands.size >= 8, [...commands].join(", "));
   const help = async (words: readonly string[]): Promise<string> =>
     (await execute(process.execPath, [join(ROOT, ENTRANCE), ...words, "--help"], { anyStatus: true })).stdout;
+  const known = await help([]);
   for (const command of commands) {
     const [first = "", second] = command.split(" ");
+    if (!new RegExp(`^  ${first}\\b`, "m").test(known)) missing.push(`tidesman ${first}`);
+    if (second === undefined || first === "help") continue;
     const usage = await help([first]);
-    if (!usage.startsWith(`Usage: tidesman ${first}`)) missing.push(`tidesman ${first}`);
     // The second word is a subcommand where there are such, else an argument.
     const hasSubcommands = /^Commands:$/m.test(usage);
-    if (hasSubcommands && second !== undefined && !new RegExp(`^  ${second}\\b`, "m").test(usage)) {
+    if (hasSubcommands && !new RegExp(`^  ${second}\\b`, "m").test(usage)) {
       missing.push(`tidesman ${command}`);
     }
   }

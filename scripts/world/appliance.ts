@@ -96,7 +96,9 @@ export class Appliance {
 
   /** Starts the daemon (again) on the same files and state; resolves when it answers and Docker is in the state given. */
   async start(docker: StatusReport["docker"]["state"] = "connected"): Promise<void> {
-    const child = this.#world.host.start(process.execPath, [MAIN, "daemon", ...this.#places()], this.log);
+    // At the priority that its systemd unit gives it.
+    const command = ["-n", "-5", process.execPath, MAIN, "daemon", ...this.#places()];
+    const child = this.#world.host.start("nice", command, this.log);
     this.#child = child;
     const outcome = await until(
       "the daemon answers",

@@ -2,8 +2,10 @@
 import t from "tap";
 import { CATCH_ALL } from "../../scripts/world/appliance.ts";
 import { type SeenPacket, UDP } from "../../scripts/world/capture.ts";
+import type { LabContainer } from "../../scripts/world/engine.ts";
 import { INTERNET } from "../../scripts/world/network.ts";
 import { until } from "../../scripts/world/process.ts";
+import type { World } from "../../scripts/world/world.ts";
 import type { RuleFile } from "../../src/policy/schema.ts";
 import { inLab, startAppliance } from "./lab.ts";
 
@@ -26,50 +28,79 @@ const STUBBORN = {
   command: ["node", "/programs/talker.mts", INTERNET.good, String(NOISE)],
 };
 
+interface Measured {
+  /** Packets of the denied flow at the server. */
+  readonly leaked: readonly SeenPacket[];
+  /** Milliseconds from the denied packet, at the container's link, to the last of the container's other traffic. */
+  readonly silent: number;
+  /** The same to the end of its first process, as Docker tells it. */
+  readonly stopped: number;
+}
+
+function isNoise(packet: SeenPacket): boolean {
+  return packet.protocol === UDP && packet.destination === INTERNET.good && packet.destinationPort === NOISE;
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+}
+
+/** Lets a talking container open a denied connection and watches, on both sides of the host, how it ends. */
+async function measureBlock(world: World, container: LabContainer): Promise<Measured> {
+  const outside = await world.captureInternet();
+  const inside = await world.captureContainer(container);
+  await until("the container talks", () => outside.packets().filter(isNoise).length > 20);
+  // Ended from outside by the block; how `docker exec` takes that does not matter.
+  const denied = container.exec(["node", "/programs/fetch.mts", INTERNET.denied, "80", "3000"]);
+  await until(
+    "the container does not run any more",
+    async () => (await container.inspect("{{.State.Running}}")) === "false",
+  );
+  const stoppedAt = Date.parse(await container.inspect("{{.State.FinishedAt}}"));
+  await denied;
+  const packets = await outside.settled();
+  const trigger = inside
+    .packets()
+    .find((packet) => packet.destination === INTERNET.denied && packet.source === container.address);
+  await Promise.all([outside.stop(), inside.stop()]);
+  if (trigger === undefined) throw new Error("the denied packet was not seen");
+  const last = Math.max(...packets.filter(isNoise).map((packet) => packet.time));
+  return {
+    leaked: packets.filter((packet) => packet.destination === INTERNET.denied),
+    silent: Math.max(0, last - trigger.time),
+    stopped: stoppedAt - trigger.time,
+  };
+}
+
 await inLab(t, async (world) => {
   const appliance = await startAppliance(t, world, "block", { rules: [BLOCKING, CATCH_ALL] });
   await world.engine.run("bystander");
 
   await t.test("a denied connection stops a stubborn container for good", async (t) => {
-    const container = await world.engine.run("blocked-stubborn", STUBBORN);
-    const outside = await world.captureInternet();
-    const inside = await world.captureContainer(container);
-    const isNoise = (packet: SeenPacket): boolean =>
-      packet.protocol === UDP && packet.destination === INTERNET.good && packet.destinationPort === NOISE;
-    await until("the container talks", () => outside.packets().filter(isNoise).length > 20);
+    // Of three: one stall of a shared machine is no property of the appliance.
+    const measured: Measured[] = [];
+    for (let round = 0; round < 3; round++) {
+      const container = await world.engine.run("blocked-stubborn", STUBBORN);
+      const { leaked, ...times } = await measureBlock(world, container);
+      t.strictSame(leaked, [], "no packet of the denied flow reached the server");
+      t.comment(`silent after ${times.silent.toFixed(1)} ms, stopped after ${times.stopped.toFixed(0)} ms`);
+      measured.push({ leaked, ...times });
+    }
+    t.ok(median(measured.map(({ silent }) => silent)) < SILENT_WITHIN, "its other traffic is silent");
+    t.ok(median(measured.map(({ stopped }) => stopped)) < STOPPED_WITHIN, "and it is stopped");
 
-    // Ended from outside by the block; how `docker exec` takes that does not matter.
-    const denied = container.exec(["node", "/programs/fetch.mts", INTERNET.denied, "80", "3000"]);
+    const container = await world.engine.container("blocked-stubborn");
     const running = async (): Promise<boolean> => (await container.inspect("{{.State.Running}}")) === "true";
-    await until("the container does not run any more", async () => !(await running()));
-    const stoppedAt = Date.parse(await container.inspect("{{.State.FinishedAt}}"));
-    await denied;
-
-    const packets = await outside.settled();
-    const trigger = inside
-      .packets()
-      .find((packet) => packet.destination === INTERNET.denied && packet.source === container.address);
-    await Promise.all([outside.stop(), inside.stop()]);
-    if (trigger === undefined) throw new Error("the denied packet was not seen");
-    t.strictSame(
-      packets.filter((packet) => packet.destination === INTERNET.denied),
-      [],
-      "no packet of the denied flow reached the server",
+    const audit = await appliance.audit(
+      "the block",
+      (audit) => audit.effect === "block" && audit.container?.id === container.id,
     );
-    const last = Math.max(...packets.filter(isNoise).map((packet) => packet.time));
-    t.comment(`silent ${(last - trigger.time).toFixed(1)} ms after the denied packet`);
-    t.ok(last - trigger.time < SILENT_WITHIN, "its other traffic is silent");
-    t.comment(`stopped ${(stoppedAt - trigger.time).toFixed(0)} ms after it`);
-    t.ok(stoppedAt - trigger.time < STOPPED_WITHIN, "and it is stopped");
-
-    const audit = await appliance.audit("the block", (audit) => audit.effect === "block");
     t.match(audit, { attackType: "explicitlyDeniedIP", rule: "blocking" });
-    t.equal(audit.container?.id, container.id);
     const report = await until("it is told as blocked", async () =>
       (await appliance.containers()).find(({ id, state }) => id === container.id && state === "blocked"),
     );
     t.equal(report.name, "blocked-stubborn");
-    t.match((await appliance.status()).containers.blocked, [{ id: container.id }]);
+    t.ok((await appliance.status()).containers.blocked.some(({ id }) => id === container.id));
     t.notOk(await running(), "nothing brought it back");
     t.equal(await container.inspect("{{.State.Status}}"), "exited");
 

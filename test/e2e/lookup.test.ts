@@ -184,7 +184,7 @@ await inLab(t, async (world) => {
     const records = lines.map((line): AuditRecord => JSON.parse(line));
     t.ok(records.some((audit) => audit.attackType === "feedDNS" && audit.dns?.name === "chain.example"));
     t.equal((await appliance.cli("status")).status, 0);
-    t.match((await appliance.cli("containers")).stdout, /strict-pointed/);
+    t.match((await appliance.cli("containers")).stdout, /strict-point/);
     const why = await appliance.cli("why", "free", "good.example");
     t.equal(why.status, 0, why.stdout + why.stderr);
     t.equal((await appliance.cli("why", "nobody", "good.example")).status, 1);
