@@ -201,7 +201,8 @@ export class Blocker {
   #find(nameOrId: string): string {
     const wanted = nameOrId.replace(/^\//, "");
     const all = this.blocked();
-    const exact = all.find(({ id, name }) => id === wanted || name === wanted);
+    // Names are reused: the one blocked last is the one that exists, those before it are gone and only remembered.
+    const exact = all.findLast(({ id, name }) => id === wanted || name === wanted);
     if (exact !== undefined) return exact.id;
     const fitting = wanted === "" ? [] : all.filter(({ id }) => id.startsWith(wanted));
     if (fitting.length !== 1) throw notBlocked(nameOrId);
