@@ -254,7 +254,7 @@ export function configSchema(hostname: string) {
     console: z
       .strictObject({
         address: address(null).prefault("127.0.0.1").describe("Where the console and the metrics listen."),
-        port: whole(1, 65535).prefault(8053).describe("TCP port of the console and the metrics."),
+        port: whole(0, 65535).prefault(8053).describe("TCP port of the console and the metrics; 0: none."),
       })
       .prefault({}),
     control: z

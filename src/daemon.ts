@@ -23,6 +23,7 @@ import { DockerClient } from "./container/docker.ts";
 import { addressesOf } from "./container/entry.ts";
 import { Registry } from "./container/registry.ts";
 import type { Container, RegistryChange } from "./container/types.ts";
+import { openConsole } from "./control/console.ts";
 import { openControl } from "./control/server.ts";
 import { DataThread } from "./data-thread-handle.ts";
 import { upstreamsOf } from "./dns/resolvconf.ts";
@@ -155,14 +156,12 @@ export class Daemon {
     makeDirectory(places.stateDirectory, 0o700);
     makeDirectory(places.runtimeDirectory, 0o755);
 
-    const control = await openControl({
-      runtimeDirectory: places.runtimeDirectory,
-      group: config.control.group,
-      dependencies: controlDependencies(this),
-      clock,
-      log: partLog(this.#log, "control"),
-    });
+    const api = { dependencies: controlDependencies(this), clock, log: partLog(this.#log, "control") };
+    const { runtimeDirectory, stateDirectory } = places;
+    const control = await openControl({ runtimeDirectory, group: config.control.group, ...api });
     this.#closers.push(() => control.close());
+    const webConsole = await openConsole({ ...config.console, stateDirectory, ...api });
+    this.#closers.push(() => webConsole?.close());
 
     const audits = await AuditLog.open({
       file: join(places.stateDirectory, "audits.db"),

@@ -12,7 +12,6 @@ import type {
 } from "./control/types.ts";
 import { version } from "./control/version.ts";
 import type { Daemon, Parts } from "./daemon.ts";
-import type { UpstreamAddress } from "./dns/upstream-server.ts";
 import { TidesmanError } from "./errors.ts";
 import type { CompiledFeeds } from "./feed/types.ts";
 import type { Sightings } from "./model/model.ts";
@@ -92,7 +91,7 @@ function find(daemon: Daemon, nameOrId: string): Container {
 }
 
 /** `ADDRESS:PORT`, an IPv6 address in brackets. */
-const endpoint = ({ address, port }: UpstreamAddress): string =>
+const endpoint = ({ address, port }: { readonly address: string; readonly port: number }): string =>
   address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 
 const iso = (milliseconds: number): string => new Date(milliseconds).toISOString();
@@ -226,6 +225,9 @@ async function status(daemon: Daemon): Promise<StatusReport> {
       { use: "dns", protocol: "tcp", address: `0.0.0.0:${config.dns.port}` },
       { use: "dns", protocol: "tcp", address: `[::]:${config.dns.port}` },
       { use: "control", protocol: "unix", address: `${places.runtimeDirectory}/control.sock` },
+      ...(config.console.port === 0
+        ? []
+        : [{ use: "console" as const, protocol: "tcp" as const, address: endpoint(config.console) }]),
     ],
     containers: {
       total: containers.length,

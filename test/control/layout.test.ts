@@ -64,8 +64,8 @@ t.test("small things", async (t) => {
   t.equal(cut("abc", 4), "abc");
   t.equal(number(1234567), "1,234,567");
   t.equal(bytes(512), "512 B");
-  t.equal(bytes(98_304), "98.3 kB");
-  t.equal(bytes(537_000_000), "537 MB");
+  t.equal(bytes(98_304), "96.0 KiB");
+  t.equal(bytes(536_870_912), "512 MiB");
   t.equal(plural(1, "rule"), "1 rule");
   t.equal(plural(2, "rule"), "2 rules");
   t.equal(shortDigest(`sha256:${"ab".repeat(32)}@shop`), "sha256:abababababab@shop");

@@ -105,13 +105,13 @@ export function number(value: number): string {
     .replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
-/** `512 B`, `1.4 MB` */
+/** `512 B`, `1.4 MiB` */
 export function bytes(value: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
   let amount = value;
-  while (amount >= 1000 && unit < units.length - 1) {
-    amount /= 1000;
+  while (amount >= 1024 && unit < units.length - 1) {
+    amount /= 1024;
     unit++;
   }
   return `${unit === 0 || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${units[unit]}`;
