@@ -77,7 +77,8 @@ await inLab(t, async (world) => {
   await world.engine.run("bystander");
 
   await t.test("a denied connection stops a stubborn container for good", async (t) => {
-    // Of three: one stall of a shared machine is no property of the appliance.
+    // Of three: one stall of a shared machine is no property of the appliance. They have one name, as a container has that is
+    // made anew.
     const measured: Measured[] = [];
     for (let round = 0; round < 3; round++) {
       const container = await world.engine.run("blocked-stubborn", STUBBORN);
@@ -121,11 +122,6 @@ await inLab(t, async (world) => {
     const again = await world.captureInternet();
     await until("it talks again", () => again.packets().some(isNoise));
     await again.stop();
-    t.equal(
-      (await appliance.cli("unblock", "blocked-stubborn")).status,
-      1,
-      "there is nothing to undo any more",
-    );
     await container.remove();
   });
 
@@ -148,14 +144,19 @@ await inLab(t, async (world) => {
       async () =>
         (await (await world.engine.container("blocked-lookup")).inspect("{{.State.Running}}")) === "false",
     );
-    t.match((await appliance.status()).containers.blocked, [{ name: "blocked-lookup" }]);
+    t.ok((await appliance.status()).containers.blocked.some(({ name }) => name === "blocked-lookup"));
   });
 
   await t.test("a block outlives the daemon", async (t) => {
     await appliance.stop();
     await appliance.start();
-    t.match((await appliance.status()).containers.blocked, [{ name: "blocked-lookup" }]);
+    t.ok((await appliance.status()).containers.blocked.some(({ name }) => name === "blocked-lookup"));
     t.equal((await appliance.cli("unblock", "blocked-lookup")).status, 0);
+    t.equal(
+      (await appliance.cli("unblock", "blocked-lookup")).status,
+      1,
+      "there is nothing to undo any more",
+    );
     await until("it runs again", async () => {
       return (
         (await (await world.engine.container("blocked-lookup")).inspect("{{.State.Running}}")) === "true"
