@@ -29,9 +29,9 @@ const QUESTION_TIME = 300;
 const STOP_TIME = 1_500;
 /** After that long, what was stopped is looked at once more. */
 const CHECK_AFTER = 1_000;
-/** How often removed containers are looked for, and how long they are remembered. */
-const SWEEP_EVERY = 5 * 60_000;
-const REMEMBER_GONE = 60 * 60_000;
+/** How often removed containers are looked for, and how long they are remembered: an engine that restarts may not know them yet. */
+const SWEEP_EVERY = 60_000;
+const REMEMBER_GONE = 2 * 60_000;
 
 export interface BlockerOptions {
   readonly docker: Pick<DockerApi, "container" | "setRestartPolicy" | "kill" | "pause" | "unpause" | "start">;

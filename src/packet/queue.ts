@@ -5,6 +5,8 @@
  * again, which saves the bit to the connection (see ruleset.ts), and no later packet of the flow comes here.
  *
  * The verdict is never pre-set to accept: what cannot be decided takes the fail mode, and is counted.
+ *
+ * Length: the life of a packet and what each step counts, holds and tells are read together.
  */
 import { formatAddress, ipv4Key, ipv6Key, isMapped, parseAddress } from "../address.ts";
 import type { Clock } from "../clock.ts";

@@ -46,6 +46,8 @@
  * - A packet spoofed exactly into an allowed flow of a neighbour is not seen: the flow's mark lets it pass.
  * - Whoever empties the `cut` set frees established flows of a cut container until it is stopped, moments later.
  * - `nft monitor` sees the nft backend only; with the legacy one, changes are found by looking every second.
+ *
+ * Length: the essay above, and one class whose methods all wait for the same turn.
  */
 import type { Clock } from "../clock.ts";
 import type { NetworkConfig } from "../config.ts";
