@@ -7,10 +7,12 @@ import type { Clock } from "../clock.ts";
 import { systemCode, TidesmanError } from "../errors.ts";
 import { compileFeeds, type FeedList } from "./compile.ts";
 import { DomainSet } from "./domain-set.ts";
+import { unpack } from "./list/body.ts";
+import { formatNamed } from "./list/formats.ts";
 import { parseFeeds } from "./manifest.ts";
-import { FeedBodyError, MAX_BODY, parseAddresses, parseDomains } from "./parse.ts";
+import { FeedBodyError, MAX_BODY, parseFolder, parseList, type ReadList } from "./parse.ts";
 import { PrefixSet } from "./prefix-set.ts";
-import type { CompiledFeeds, FeedSource, FeedStatus } from "./types.ts";
+import type { CompiledFeeds, DeclaredFeed, FeedSource } from "./types.ts";
 
 export interface LoadOptions {
   /** feeds.yaml. Where there is none there are no feeds. */
@@ -26,24 +28,18 @@ export interface LoadOptions {
 
 /** Reads and compiles all enabled feeds. Throws TM_FEED only for the manifest; a list that fails has `status.error`. */
 export function loadFeeds({ manifest, readFile, clock, seed, previous }: LoadOptions): CompiledFeeds {
-  const sources = readManifest(manifest, readFile);
-  const lists = sources.map((source): FeedList => {
-    if (!source.enabled) return { source, ...nothing(source, clock.now(), null) };
+  const declared = readManifest(manifest, readFile);
+  const lists = declared.map((feed): FeedList => {
+    if (!feed.enabled) return nothing(feed, clock.now(), null);
     try {
-      const body = readFile(source.path);
-      const list = source.kind === "domain" ? parseDomains(body, source.match) : parseAddresses(body);
-      const { entries, count, refused, samples } = list;
-      const { name, kind } = source;
-      const status = { name, kind, entries: count, refused, samples, loadedAt: clock.now(), error: null };
-      return { source, status, entries };
+      const now = clock.now();
+      const { entries, count, refused, samples, format, match } = readList(feed, readFile, now);
+      const { name, kind } = feed;
+      const status = { name, kind, entries: count, refused, samples, loadedAt: now, error: null };
+      return { source: { ...feed, format, match }, status, entries };
     } catch (error) {
-      const why = explain(error, source);
-      return (
-        lastGood(source, why, previous) ?? {
-          source,
-          ...nothing(source, clock.now(), `${why}; the feed is not in use`),
-        }
-      );
+      const why = explain(error, feed);
+      return lastGood(feed, why, previous) ?? nothing(feed, clock.now(), `${why}; the feed is not in use`);
     }
   });
   return compileFeeds(lists, seed);
@@ -60,6 +56,7 @@ export function readFeedFile(path: string): Uint8Array {
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stat = fstatSync(descriptor);
+    if (stat.isDirectory()) throw Object.assign(new Error("it is a folder"), { code: "EISDIR" });
     if (!stat.isFile()) throw new FeedBodyError("it is not a regular file");
     if (stat.size > MAX_BODY)
       throw new FeedBodyError(`it has ${stat.size} bytes; at most ${MAX_BODY} are read`);
@@ -69,7 +66,19 @@ export function readFeedFile(path: string): Uint8Array {
   }
 }
 
-function readManifest(manifest: string, readFile: (path: string) => Uint8Array): readonly FeedSource[] {
+function readList(feed: DeclaredFeed, readFile: (path: string) => Uint8Array, now: number): ReadList {
+  const { path, format } = feed;
+  let body: Uint8Array;
+  try {
+    body = readFile(path);
+  } catch (error) {
+    if (systemCode(error) !== "EISDIR" || (format !== undefined && format !== "misp")) throw error;
+    return parseFolder(path, readFile, feed);
+  }
+  return parseList(unpack(body, path), { ...feed, now });
+}
+
+function readManifest(manifest: string, readFile: (path: string) => Uint8Array): readonly DeclaredFeed[] {
   let bytes: Uint8Array;
   try {
     bytes = readFile(manifest);
@@ -81,16 +90,15 @@ function readManifest(manifest: string, readFile: (path: string) => Uint8Array):
   return parseFeeds(new TextDecoder().decode(bytes), manifest);
 }
 
-function nothing(
-  { name, kind }: FeedSource,
-  loadedAt: number,
-  error: string | null,
-): { status: FeedStatus; entries: Uint8Array } {
+/** A feed of which nothing is in use. */
+function nothing(feed: DeclaredFeed, loadedAt: number, error: string | null): FeedList {
+  const { name, kind, format } = feed;
+  const match = feed.match ?? (kind === "address" ? "exact" : formatNamed(format ?? "plain").match);
   const status = { name, kind, entries: 0, refused: 0, samples: [], loadedAt, error };
-  return { status, entries: new Uint8Array() };
+  return { source: { ...feed, match }, status, entries: new Uint8Array() };
 }
 
-function explain(error: unknown, { path }: FeedSource): string {
+function explain(error: unknown, { path }: DeclaredFeed): string {
   switch (systemCode(error)) {
     case "ENOENT":
       return `\`${path}\` does not exist`;
@@ -98,35 +106,38 @@ function explain(error: unknown, { path }: FeedSource): string {
     case "EPERM":
       return `\`${path}\` may not be read by this user`;
     case "EISDIR":
-      return `\`${path}\` is a folder, not a list`;
+      return `\`${path}\` is a folder, not a list; only MISP feeds are read from folders`;
     default:
       return `\`${path}\` cannot be used: ${error instanceof Error ? error.message : String(error)}`;
   }
 }
 
 /** What was in use of the feed before; null when nothing was, or when it meant something else then. */
-function lastGood(source: FeedSource, why: string, previous: CompiledFeeds | undefined): FeedList | null {
-  const feed = previous?.sources.findIndex((known) => {
-    return (
-      known.name === source.name &&
-      known.kind === source.kind &&
-      known.match === source.match &&
-      known.enabled
-    );
-  });
-  const status = feed === undefined ? undefined : previous?.statuses[feed];
-  if (previous === undefined || feed === undefined || status === undefined) return null;
+function lastGood(feed: DeclaredFeed, why: string, previous: CompiledFeeds | undefined): FeedList | null {
+  const number = previous?.sources.findIndex((known) => known.enabled && isMeantBy(feed, known));
+  const known = number === undefined ? undefined : previous?.sources[number];
+  const status = number === undefined ? undefined : previous?.statuses[number];
+  if (previous === undefined || number === undefined || known === undefined || status === undefined)
+    return null;
   // A feed that never was in use has an error and nothing to keep; an empty list that was read without one is good.
   if (status.error !== null && status.entries === 0) return null;
   const set =
-    source.kind === "domain"
+    feed.kind === "domain"
       ? new DomainSet(previous.domains, previous.sources, true)
       : new PrefixSet(previous.addresses, previous.sources, true);
-  const { entries } = set.entriesOf(feed);
+  const { entries } = set.entriesOf(number);
   const since = new Date(status.loadedAt).toISOString();
   return {
-    source,
+    source: { ...known, ...feed },
     entries,
     status: { ...status, error: `${why}; the list as read at ${since} stays in use` },
   };
+}
+
+/** Whether what was read of `known` is what `feed` asks for; what `feed` leaves open is as the list's format had it. */
+function isMeantBy(feed: DeclaredFeed, known: FeedSource): boolean {
+  if (known.name !== feed.name || known.kind !== feed.kind) return false;
+  if (feed.format !== undefined && feed.format !== known.format) return false;
+  if (feed.kind === "address") return true;
+  return known.match === (feed.match ?? formatNamed(known.format ?? "plain").match);
 }

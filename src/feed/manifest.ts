@@ -2,7 +2,7 @@
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { SourceDocument } from "../document.ts";
-import type { FeedSource } from "./types.ts";
+import { type DeclaredFeed, LIST_FORMATS } from "./types.ts";
 
 const SOURCE = z.strictObject({
   name: z
@@ -14,6 +14,7 @@ const SOURCE = z.strictObject({
   path: z.string().min(1),
   kind: z.enum(["domain", "address"]),
   match: z.enum(["suffix", "exact"]).optional(),
+  format: z.enum(["auto", ...LIST_FORMATS]).optional(),
   effect: z.enum(["alert", "prevent", "block"]).optional(),
   enabled: z.boolean().optional(),
 });
@@ -24,11 +25,11 @@ const MANIFEST = z.strictObject({
 });
 
 /**
- * Reads and checks the text of a feeds.yaml. Paths are taken from the folder of `file`. A domain feed matches `suffix`
- * unless it says otherwise; feeds are enabled unless they say otherwise.
+ * Reads and checks the text of a feeds.yaml. Paths are taken from the folder of `file`. Feeds are enabled unless
+ * they say otherwise; `format: auto`, like none, is left to detection.
  * Throws TM_FEED with a line `FILE:LINE:COLUMN: field: what is wrong; what is allowed` for every problem.
  */
-export function parseFeeds(text: string, file: string): readonly FeedSource[] {
+export function parseFeeds(text: string, file: string): readonly DeclaredFeed[] {
   const document = new SourceDocument(text, file);
   const manifest = document.check(MANIFEST);
   // These look at the plain data, so that they find their problems beside those of the schema.
@@ -59,11 +60,12 @@ export function parseFeeds(text: string, file: string): readonly FeedSource[] {
   }
   document.refuse("TM_FEED");
   if (manifest === null) throw new Error("a document that does not fit its schema has problems");
-  return manifest.feeds.map(({ name, path, kind, match, effect, enabled }) => ({
+  return manifest.feeds.map(({ name, path, kind, match, format, effect, enabled }) => ({
     name,
     path: resolve(dirname(file), path),
     kind,
-    match: match ?? (kind === "domain" ? "suffix" : "exact"),
+    ...(match === undefined ? {} : { match }),
+    ...(format === undefined || format === "auto" ? {} : { format }),
     ...(effect === undefined ? {} : { effect }),
     enabled: enabled ?? true,
   }));

@@ -40,12 +40,11 @@ function hits(feeds: CompiledFeeds, name: string): string[] {
 
 t.test("the manifest", async (t) => {
   t.strictSame(parseFeeds(MANIFEST, "/etc/tidesman/feeds.yaml"), [
-    { name: "bad", path: "/etc/tidesman/bad.txt", kind: "domain", match: "suffix", enabled: true },
+    { name: "bad", path: "/etc/tidesman/bad.txt", kind: "domain", enabled: true },
     {
       name: "addresses",
       path: "/lists/addresses.txt",
       kind: "address",
-      match: "exact",
       effect: "block",
       enabled: true,
     },

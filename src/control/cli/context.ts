@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Config, Places } from "../../config.ts";
 import type { Notice } from "../../document.ts";
 import { EXIT, type ExitStatus } from "../../errors.ts";
-import type { FeedSource } from "../../feed/types.ts";
+import type { DeclaredFeed } from "../../feed/types.ts";
 import type { PolicyFile } from "../../policy/schema.ts";
 import type { Output } from "./output.ts";
 
@@ -11,7 +11,7 @@ import type { Output } from "./output.ts";
 export interface FileReaders {
   config(text: string | null, file: string, hostname: string): Config;
   policy(text: string, file: string): { policy: PolicyFile; notices: readonly Notice[] };
-  feeds(text: string, file: string): readonly FeedSource[];
+  feeds(text: string, file: string): readonly DeclaredFeed[];
   readonly defaultPolicy: PolicyFile;
   /** Manifest that is in force while there is no feeds.yaml. */
   readonly shippedFeeds: string;

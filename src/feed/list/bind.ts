@@ -1,0 +1,70 @@
+/**
+ * named.conf(5): `zone "name" { type master; … };` makes the server answer for a domain and everything below it itself, out
+ * of an empty zone file. Zones of the types `master` and `primary` are entries; others (`hint`, `forward`, …) and all other
+ * statements are refused. A statement may take several lines.
+ */
+import { type ListFormat, share } from "./format.ts";
+
+const COMMENTS = new Set([35]);
+const HEAD = /^zone\s+(["']?)([^\s"'{]+)\1\s*(?:in\b|ch\b|hs\b)?\s*\{?/i;
+/** Characters of one statement that are kept. */
+const MAX_STATEMENT = 4096;
+
+export const bind: ListFormat = {
+  name: "bind",
+  match: "suffix",
+  score: ({ lines }) => {
+    const zones = share(lines, /^zone\s+["']?[^\s"'{]+["']?\s*(?:in\s*)?(?:\{|$)/i);
+    // In statements of several lines the inner ones are no zones.
+    return zones > 0 ? Math.max(zones, share(lines, /^(?:zone\s|type\s|file\s|notify\s|\};?$|\{$)/i)) : 0;
+  },
+  read(body, out) {
+    let open = "";
+    let place: [number, number, number] = [0, 0, 0];
+    const close = (): string | null => {
+      const statement = open;
+      open = "";
+      const [head, , name = ""] = HEAD.exec(statement) ?? [];
+      if (head === undefined) return "no zone";
+      if (/\}\s*;\s*zone\s/i.test(statement)) return "more than one zone on a line";
+      const type = /[{;\s]type\s+([a-z-]+)\s*;/i.exec(statement)?.[1]?.toLowerCase();
+      if (type !== "master" && type !== "primary") return "a zone of another type";
+      const bytes = Buffer.from(name, "latin1");
+      return out.add(bytes, 0, bytes.length);
+    };
+    let inComment = false;
+    out.readLines(body, COMMENTS, (start, end, line) => {
+      if (end - start > MAX_STATEMENT) return "line too long";
+      let text = Buffer.from(body.subarray(start, end)).toString("latin1");
+      if (inComment) {
+        const at = text.indexOf("*/");
+        if (at < 0) return null;
+        inComment = false;
+        text = text.slice(at + 2);
+      }
+      text = text.replace(/\/\*.*?\*\//g, " ").replace(/(?:^|\s)(?:\/\/|#).*$/, "");
+      const comment = text.indexOf("/*");
+      if (comment >= 0) {
+        inComment = true;
+        text = text.slice(0, comment);
+      }
+      text = text.trim();
+      if (text === "") return null;
+      if (open !== "" && /^zone\s/i.test(text)) {
+        out.refuseLine(body, ...place, "a zone that does not end");
+        open = "";
+      }
+      if (open === "") {
+        if (!/^zone\s/i.test(text)) return "no zone";
+        place = [start, end, line];
+      }
+      open = `${open} ${text}`.trim();
+      if (open.length > MAX_STATEMENT) {
+        open = "";
+        return "a zone that does not end";
+      }
+      return /\}\s*;?$/.test(text) ? close() : null;
+    });
+    if (open !== "") out.refuseLine(body, ...place, "a zone that does not end");
+  },
+};

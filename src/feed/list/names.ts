@@ -1,0 +1,120 @@
+/** One domain name of a list, from its bytes to an entry. */
+import { domainToASCII } from "node:url";
+import { getPublicSuffix } from "tldts";
+import { MAX_LABEL, MAX_NAME } from "../../name.ts";
+import { Growing } from "../growing.ts";
+import { DOT, LF } from "./lines.ts";
+
+const STAR = 42;
+
+/** Byte to the byte kept in a name: letters folded, digits, `-`, `_` and `.`; 0 for all others. */
+const NAME_BYTE: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
+  if (byte >= 65 && byte <= 90) return byte + 32;
+  return /[a-z0-9_.-]/.test(String.fromCharCode(byte)) ? byte : 0;
+});
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * Writes the name at `body[start … end)` to `out` as folded ASCII without the final dot, ended by a line feed, with a dot
+ * before it when it stands for everything below it too: with `below`, or where it is written `*.name` or `.name`.
+ * Returns null, or why it is no name that can be listed (then `out` is as it was).
+ */
+export function appendName(
+  body: Uint8Array,
+  start: number,
+  end: number,
+  below: boolean,
+  out: Growing,
+): string | null {
+  const mark = out.length;
+  const reason = append(body, start, end, below, out);
+  if (reason !== null) out.length = mark;
+  return reason;
+}
+
+function append(body: Uint8Array, start: number, end: number, suffix: boolean, out: Growing): string | null {
+  let at = start;
+  let below = suffix;
+  if (body[at] === STAR && body[at + 1] === DOT) at++;
+  if (body[at] === DOT) {
+    at++;
+    below = true;
+  }
+  out.reserve(MAX_NAME + 2);
+  if (below) out.bytes[out.length++] = DOT;
+  const first = out.length;
+  let labels = 0;
+  let labelStart = first;
+  for (let from = at; from < end; from++) {
+    const byte = NAME_BYTE[body[from]!]!;
+    if (byte === 0) {
+      if (body[from]! > 127) {
+        out.length = first;
+        return appendUnicode(body, at, end, out);
+      }
+      return body[from] === 58 || body[from] === 47
+        ? "a URL or port, not a domain name"
+        : "not a domain name";
+    }
+    if (byte === DOT) {
+      const length = out.length - labelStart;
+      if (length === 0) return "empty label";
+      if (length > MAX_LABEL) return "label over 63 bytes";
+      // The dot at the very end is that of the root.
+      if (from + 1 === end) continue;
+      labels++;
+      labelStart = out.length + 1;
+    }
+    if (out.length - first >= MAX_NAME - 2) return "name over 255 bytes";
+    out.bytes[out.length++] = byte;
+  }
+  if (out.length - labelStart > MAX_LABEL) return "label over 63 bytes";
+  if (out.length === labelStart) return "empty label";
+  if (labels === 0) return "a single label";
+  if (endsInNumber(out, labelStart)) return "an address, not a domain name";
+  if (isPublicSuffix(out.text(first))) return "a public suffix";
+  out.bytes[out.length++] = LF;
+  return null;
+}
+
+/** The same for a name in Unicode, whose labels become A-labels. `out` already holds the mark for everything below. */
+function appendUnicode(body: Uint8Array, start: number, end: number, out: Growing): string | null {
+  if (end - start > MAX_NAME * 4) return "name over 255 bytes";
+  let name: string;
+  try {
+    name = utf8.decode(body.subarray(start, end));
+  } catch {
+    return "not UTF-8";
+  }
+  // What URL parsing would decode or strip is no part of a name.
+  if (/[\0-,/:-@[-^`{-\u007f]/.test(name)) return "not a domain name";
+  const ascii = Buffer.from(domainToASCII(name), "latin1");
+  if (ascii.length === 0) return "not a domain name";
+  const scratch = new Growing(ascii.length + MAX_NAME + 2);
+  const reason = append(ascii, 0, ascii.length, false, scratch);
+  if (reason === null) out.append(scratch.bytes.subarray(0, scratch.length));
+  return reason;
+}
+
+/**
+ * Whether to list `name` would be to list a registry or a hoster: it is a rule of the public suffix list (`co.uk`,
+ * `github.io`), or a suffix in use below a wildcard rule of its ICANN section (`x.ck`). A name below a wildcard rule of
+ * the private section (`x.localto.net`) belongs to one customer, and feeds rightly list those. Folded ASCII.
+ */
+export function isPublicSuffix(name: string): boolean {
+  if (getPublicSuffix(name, PRIVATE) !== name) return false;
+  if (getPublicSuffix(name, ICANN) === name) return true;
+  // No rule names this label, so a suffix that it makes comes from a wildcard.
+  const wildcard = `0-no-rule-names-this-0${name.slice(name.indexOf("."))}`;
+  return getPublicSuffix(wildcard, PRIVATE) !== wildcard;
+}
+const PLAIN = { extractHostname: false, validateHostname: false, detectIp: false };
+const ICANN = { ...PLAIN, allowPrivateDomains: false };
+const PRIVATE = { ...PLAIN, allowPrivateDomains: true };
+
+/** Whether the last label is a number, so that the text is an address or nothing (no such top-level domain exists). */
+function endsInNumber(out: Growing, labelStart: number): boolean {
+  const first = out.bytes[labelStart]!;
+  return first >= 48 && first <= 57 && /^(?:\d+|0x[0-9a-f]*)$/.test(out.text(labelStart));
+}
