@@ -73,9 +73,18 @@ function readList(feed: DeclaredFeed, readFile: (path: string) => Uint8Array, no
     body = readFile(path);
   } catch (error) {
     if (systemCode(error) !== "EISDIR" || (format !== undefined && format !== "misp")) throw error;
-    return parseFolder(path, readFile, feed);
+    return readFolder(feed, readFile);
   }
   return parseList(unpack(body, path), { ...feed, now });
+}
+
+function readFolder(feed: DeclaredFeed, readFile: (path: string) => Uint8Array): ReadList {
+  try {
+    return parseFolder(feed.path, readFile, feed);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error;
+    throw new FeedBodyError("it is a folder without `manifest.json`, not a list", { cause: error });
+  }
 }
 
 function readManifest(manifest: string, readFile: (path: string) => Uint8Array): readonly DeclaredFeed[] {

@@ -6,7 +6,7 @@ import { parseAddress } from "../../address.ts";
  * have leading zeros, and be fewer than four, as inet_aton(3) reads them. Null when it is no address.
  */
 export function isNowhere(text: string): boolean | null {
-  if (/^[\d.x]+$/i.test(text)) {
+  if (/^[\da-fx.]+$/i.test(text)) {
     const parts = text.split(".");
     if (parts.length > 4 || !parts.every((part) => /^(?:0x[\da-f]+|\d{1,10})$/i.test(part))) return null;
     const first = numberOf(parts[0]!);

@@ -50,7 +50,10 @@ function readIndicator(object: unknown, pattern: unknown, now: number, out: List
   const comparisons = parsePattern(pattern);
   if (comparisons === null) return "a pattern that is not simple";
   let refused: string | null = null;
-  for (const { path, value } of comparisons) refused ??= add(path, value, out);
+  for (const { path, value } of comparisons) {
+    const reason = add(path, value, out);
+    refused ??= reason;
+  }
   return refused;
 }
 
