@@ -162,6 +162,7 @@ function feedReports(feeds: CompiledFeeds): FeedReport[] {
       name: source.name,
       kind: source.kind,
       match: source.match,
+      format: source.format ?? null,
       path: source.path,
       effect: source.effect ?? null,
       enabled: source.enabled,

@@ -83,6 +83,10 @@ export const feedReport = z.object({
   name: z.string(),
   kind: z.enum(["domain", "address"]),
   match: z.enum(["suffix", "exact"]),
+  format: z
+    .string()
+    .nullable()
+    .describe("Format of the list, as named or as detected; null while neither is known"),
   path: z.string(),
   effect: finding.nullable().describe("The feed's own effect; null: that of the rule"),
   enabled: z.boolean(),

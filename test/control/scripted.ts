@@ -53,6 +53,7 @@ export const feed: FeedReport = {
   name: "urlhaus",
   kind: "domain",
   match: "suffix",
+  format: "hosts",
   path: "/etc/tidesman/feeds/urlhaus.txt",
   effect: null,
   enabled: true,

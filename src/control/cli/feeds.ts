@@ -75,7 +75,9 @@ function show({ output }: Context, feeds: readonly FeedReport[], json: boolean):
     if (feed.error !== null) output.text(`${feed.name}: ${feed.error}`, "  ", "red");
     if (feed.refused > 0) {
       const samples = feed.samples.length === 0 ? "" : `: ${feed.samples.join("; ")}`;
-      output.text(`${feed.name}: ${plural(feed.refused, "line")} without an entry${samples}`, "  ", "yellow");
+      const readAs = feed.format === null ? "" : ` (read as ${feed.format})`;
+      const lines = plural(feed.refused, "line");
+      output.text(`${feed.name}: ${lines} without an entry${readAs}${samples}`, "  ", "yellow");
     }
   }
 }
