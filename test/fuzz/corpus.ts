@@ -138,3 +138,26 @@ export const DOMAIN_LISTS: readonly Uint8Array[] = [
 export const ADDRESS_LISTS: readonly Uint8Array[] = [
   text("203.0.113.0/24\n198.51.100.7 ; note\n2001:db8::/32\n# x\n010.0.0.1\n1.2.3.4/33\n"),
 ];
+
+export const FORMATTED_LISTS: readonly Uint8Array[] = [
+  text("127.0.0.1 localhost\n0.0.0.0 evil.example two.example # note\n0177.0.0.1 octal.example\n"),
+  text("[Adblock Plus 2.0]\n! x\n||evil.example^\n@@||ok.evil.example^$important\n##.ad\n||192.0.2.0/24^\n"),
+  text("address=/evil.example/two.example/0.0.0.0\nserver=/ok.example/#\nlocal=/x.example/\n"),
+  text('server:\nlocal-zone: "evil.example" static\nlocal-data: "a.example A 0.0.0.0"\n'),
+  text('zone "evil.example" { type master; file "x"; };\nzone "b.example" {\n type primary;\n};\n'),
+  text("$TTL 30\n@ IN SOA a. b. (1 2\n 3 4 5)\n NS c.\nevil.example CNAME .\n*.evil.example 60 IN CNAME .\n"),
+  text(
+    "$ORIGIN rpz.example.\nok.example CNAME rpz-passthru.\n24.0.2.0.192.rpz-ip CNAME .\n48.zz.1.db8.2001.rpz-ip A 0.0.0.0\n",
+  ),
+  text("=alone.example\n*.wild.example\nads.*\nx.example @work\n"),
+  text('# id,dateadded,url\n"1", "2026-01-01 00:00:00", "http://evil.example/", "online"\n'),
+  text('"2026-01-01 00:00:00", "12", "192.0.2.1:443", "ip:port", "x"\n'),
+  text('[{"ip_address":"192.0.2.1","port":443}]'),
+  text('{"7":[{"ioc_value":"evil.example","ioc_type":"domain"}]}'),
+  text('{"cidr":"192.0.2.0/24","sblid":"SBL1"}\n{"type":"metadata"}\n'),
+  text('{"Event":{"Attribute":[{"type":"domain|ip","value":"evil.example|192.0.2.1","to_ids":true}]}}'),
+  text(
+    `{"type":"bundle","objects":[{"type":"indicator","pattern":"[domain-name:value = 'a.example' OR ipv4-addr:value IN ('192.0.2.1')]"}]}`,
+  ),
+  text("192.0.2.1-192.0.2.9\n2001:db8:: - 2001:db8::ff\n"),
+];

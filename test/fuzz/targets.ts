@@ -8,12 +8,21 @@ import { Frames } from "../../src/dns/stream.ts";
 import { TidesmanError } from "../../src/errors.ts";
 import { compileFeeds } from "../../src/feed/compile.ts";
 import { openFeeds } from "../../src/feed/index.ts";
-import { FeedBodyError, parseAddresses, parseDomains } from "../../src/feed/parse.ts";
+import { ADDRESS_ROW, FeedBodyError, parseAddresses, parseDomains, parseList } from "../../src/feed/parse.ts";
+import { LIST_FORMATS } from "../../src/feed/types.ts";
 import { nameToWire, wireLength, wireToName } from "../../src/name.ts";
 import { PARSE, type ParsedPacket, parsedPacket, parsePacket } from "../../src/packet/parse.ts";
 import { parsePolicy } from "../../src/policy/parse.ts";
 import { compilePolicy } from "../../src/policy/policy.ts";
-import { ADDRESS_LISTS, DOMAIN_LISTS, PACKETS, POLICIES, QUERIES, REPLIES } from "./corpus.ts";
+import {
+  ADDRESS_LISTS,
+  DOMAIN_LISTS,
+  FORMATTED_LISTS,
+  PACKETS,
+  POLICIES,
+  QUERIES,
+  REPLIES,
+} from "./corpus.ts";
 import type { FuzzTarget } from "./mutate.ts";
 
 /** Bytes before and behind the input, of two kinds. */
@@ -188,6 +197,37 @@ function list(
   };
 }
 
+/** Detection has to choose a format, and each reads what was meant for another: by the length, one of them at a time. */
+const formattedList: FuzzTarget = {
+  name: "list in any format",
+  corpus: FORMATTED_LISTS,
+  maxLength: 1500,
+  check(input) {
+    for (const format of [undefined, LIST_FORMATS[input.length % LIST_FORMATS.length]]) {
+      for (const kind of ["domain", "address"] as const) {
+        try {
+          const options = { kind, now: 0, ...(format === undefined ? {} : { format }) };
+          const { entries, count } = parseList(input, options);
+          if (kind === "address")
+            expect(entries.length === count * ADDRESS_ROW, "rows and their count differ");
+          else expectNames(entries, count);
+        } catch (error) {
+          if (!(error instanceof FeedBodyError)) throw error;
+        }
+      }
+    }
+  },
+};
+
+function expectNames(entries: Uint8Array, count: number): void {
+  const names = Buffer.from(entries).toString("latin1").split("\n").slice(0, -1);
+  expect(names.length === count, "names and their count differ");
+  for (const name of names) {
+    expect(/^\.?[a-z0-9_-]+(\.[a-z0-9_-]+)+$/.test(name), `no folded name: ${name}`);
+    expectName(nameToWire(name.replace(/^\./, "")) ?? new Uint8Array());
+  }
+}
+
 const frames: FuzzTarget = {
   name: "DNS over TCP",
   corpus: QUERIES,
@@ -220,4 +260,5 @@ export const TARGETS: readonly FuzzTarget[] = [
   policy,
   list("domain list", DOMAIN_LISTS, (body) => parseDomains(body, "suffix")),
   list("address list", ADDRESS_LISTS, parseAddresses),
+  formattedList,
 ];
