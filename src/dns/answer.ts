@@ -6,8 +6,9 @@
  * DNSSEC proofs). The additional section never is: a name in it would reach the container undecided, so the container
  * must ask for it. Both cuts are at the end of the message, hence compression pointers stay right.
  */
+import { isMapped } from "../address.ts";
 import { wireLength } from "../name.ts";
-import { CLASS_IN, RCODE, readName, TYPE } from "./message.ts";
+import { CLASS_IN, HEADER, RCODE, readName, TYPE } from "./message.ts";
 
 /** Bounds on the time an answer is kept, seconds. */
 export interface TTLBounds {
@@ -16,17 +17,22 @@ export interface TTLBounds {
   readonly maxNegativeTTL: number;
 }
 
+/**
+ * What was found in a response. Its bytes are only lent: they are good until the call that handles the response returns.
+ */
 export interface Answer {
   readonly rcode: number;
   /** AD: an upstream has validated it. */
   readonly authentic: boolean;
-  /** Header, question and the kept sections; TTLs already within bounds. */
+  /** Header, question and the kept sections: `length` bytes at `bytes[at]`; TTLs already within bounds. */
   readonly bytes: Uint8Array;
+  readonly at: number;
+  readonly length: number;
   /** Bytes of header and question: where the sections start. */
   readonly questionEnd: number;
   readonly answerCount: number;
   readonly authorityCount: number;
-  /** Offsets in `bytes` of the TTL fields. */
+  /** Where the TTL fields are, counted from the header. */
   readonly ttls: readonly number[];
   /** Seconds that it may be kept; 0: not at all. */
   readonly lifetime: number;
@@ -49,20 +55,20 @@ const NAMES_IN_DATA = new Map<number, readonly [skip: number, names: number]>([
   [TYPE.DNAME, [0, 1]],
 ]);
 
-interface AnswerRecord {
-  readonly owner: Uint8Array;
-  readonly type: number;
-  readonly ttl: number;
-  readonly data: number;
-  readonly length: number;
-}
-
 const scratch = new Uint8Array(256);
+
+/** Records of the message at hand: where their owners stand, and their types, behind which TTL and data follow. */
+const MOST_RECORDS = 4096;
+const owners = new Int32Array(MOST_RECORDS);
+const types = new Int32Array(MOST_RECORDS);
+/** From the type of a record to its class, TTL, length of data, data (RFC 1035, section 4.1.3). */
+const [TO_CLASS, TO_TTL, TO_LENGTH, TO_DATA] = [2, 4, 8, 10] as const;
+const POINTER = 0xc0;
 
 /**
  * Reads the response of `length` bytes at `bytes[offset]`, whose header and question (`questionEnd` bytes) the caller
  * has already compared with what was asked; so `asked` is the question's folded wire name and `type` its type. Null
- * when it is malformed, or answers something that was not asked.
+ * when it is malformed, or answers something that was not asked; else the TTLs in it are brought into bounds, in place.
  */
 export function parseAnswer(
   bytes: Uint8Array,
@@ -75,87 +81,81 @@ export function parseAnswer(
 ): Answer | null {
   const stop = offset + length;
   const rcode = bytes[offset + 3]! & 15;
-  const authentic = (bytes[offset + 3]! & 0x20) !== 0;
-  const answerCount = (bytes[offset + 6]! << 8) | bytes[offset + 7]!;
-  const authorityCount = (bytes[offset + 8]! << 8) | bytes[offset + 9]!;
-  const additionalCount = (bytes[offset + 10]! << 8) | bytes[offset + 11]!;
-  const records: AnswerRecord[] = [];
-  const ttls: number[] = [];
+  const answerCount = word(bytes, offset + 6);
+  const authorityCount = word(bytes, offset + 8);
+  const total = answerCount + authorityCount + word(bytes, offset + 10);
   let at = offset + questionEnd;
   let answerEnd = at;
   let authorityEnd = at;
   let extended = 0;
-  const total = answerCount + authorityCount + additionalCount;
+  let count = 0;
+  let direct = false;
+  let signed = false;
   for (let index = 0; index < total; index++) {
-    const behind = readName(bytes, offset, at, stop, scratch);
-    if (behind < 0 || behind + 10 > stop) return null;
-    const record = {
-      owner: scratch.slice(0, wireLength(scratch)),
-      type: (bytes[behind]! << 8) | bytes[behind + 1]!,
-      ttl: behind + 4,
-      data: behind + 10,
-      length: (bytes[behind + 8]! << 8) | bytes[behind + 9]!,
-    };
-    at = record.data + record.length;
+    const owner = at;
+    const record = isQuestion(bytes, offset, at) ? at + 2 : readName(bytes, offset, at, stop, scratch);
+    if (record < 0 || record + TO_DATA > stop) return null;
+    at = record + TO_DATA + word(bytes, record + TO_LENGTH);
     if (at > stop) return null;
-    if (record.type === TYPE.OPT) {
-      if (index < answerCount + authorityCount || record.owner[0] !== 0) return null;
-      extended = bytes[record.ttl]!;
+    const recordType = word(bytes, record);
+    if (recordType === TYPE.OPT) {
+      if (index < answerCount + authorityCount || bytes[owner] !== 0) return null;
+      extended = bytes[record + TO_TTL]!;
       continue;
     }
     if (index >= answerCount + authorityCount) continue;
-    if (((bytes[behind + 2]! << 8) | bytes[behind + 3]!) !== CLASS_IN) return null;
+    if (count === MOST_RECORDS || word(bytes, record + TO_CLASS) !== CLASS_IN) return null;
     if (!dataIsWellFormed(bytes, offset, record)) return null;
-    records.push(record);
-    ttls.push(record.ttl - offset);
+    owners[count] = owner;
+    types[count] = record;
+    count++;
+    if (recordType === TYPE.RRSIG) signed = true;
     authorityEnd = at;
-    if (index < answerCount) answerEnd = at;
+    if (index >= answerCount) continue;
+    answerEnd = at;
+    if (recordType === type) direct = true;
   }
   if (at !== stop) return null;
 
   if (extended !== 0 || (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN)) {
-    return bareAnswer(bytes.subarray(offset, offset + questionEnd), extended !== 0 ? RCODE.SERVFAIL : rcode);
+    return bareAnswer(bytes.slice(offset, offset + questionEnd), extended !== 0 ? RCODE.SERVFAIL : rcode);
   }
-  const answers = records.slice(0, answerCount);
-  const hops = followChain(bytes, offset, stop, asked, answers);
+  const hops = followChain(bytes, offset, stop, asked, answerCount);
   if (hops === null) return null;
-  const addresses: Uint8Array[] = [];
-  for (const record of answers) {
-    if (record.type === TYPE.A || record.type === TYPE.AAAA) {
-      addresses.push(addressAt(bytes, record.data, record.length));
-    } else if (record.type === TYPE.SVCB || record.type === TYPE.HTTPS) {
-      readService(bytes, record, hops, addresses);
-    }
-  }
+  const addresses = addressesOf(bytes, answerCount, hops);
 
-  const negative = rcode === RCODE.NXDOMAIN || !answers.some((record) => record.type === type);
-  const signed = records.some((record) => record.type === TYPE.RRSIG);
-  const keepAuthority = negative || signed;
-  const kept = bytes.slice(offset, keepAuthority ? authorityEnd : answerEnd);
-  const keptTTLs = keepAuthority ? ttls : ttls.slice(0, answerCount);
+  const negative = rcode === RCODE.NXDOMAIN || !direct;
+  const keepsAuthority = negative || signed;
+  const keeps = keepsAuthority ? count : answerCount;
   const limit = negative
-    ? Math.min(bounds.maxTTL, negativeLimit(bytes, offset, stop, records, bounds))
+    ? Math.min(bounds.maxTTL, negativeLimit(bytes, offset, stop, count, bounds))
     : bounds.maxTTL;
+  const ttls = new Array<number>(keeps);
+  for (let index = 0; index < keeps; index++) ttls[index] = types[index]! + TO_TTL - offset;
   return {
     rcode,
-    authentic,
-    bytes: kept,
+    authentic: (bytes[offset + 3]! & 0x20) !== 0,
+    bytes,
+    at: offset,
+    length: (keepsAuthority ? authorityEnd : answerEnd) - offset,
     questionEnd,
     answerCount,
-    authorityCount: keepAuthority ? authorityCount : 0,
-    ttls: keptTTLs,
-    lifetime: clampTTLs(kept, keptTTLs, Math.min(bounds.minTTL, limit), limit),
+    authorityCount: keepsAuthority ? authorityCount : 0,
+    ttls,
+    lifetime: clampTTLs(bytes, offset, ttls, Math.min(bounds.minTTL, limit), limit),
     hops,
     addresses,
   };
 }
 
-/** An answer of header and question alone: what an upstream's failure, or no reply at all, becomes. */
+/** An answer of header and question (`head`) alone: what an upstream's failure, or no reply at all, becomes. */
 export function bareAnswer(head: Uint8Array, rcode: number): Answer {
   return {
     rcode,
     authentic: false,
-    bytes: head.slice(),
+    bytes: head,
+    at: 0,
+    length: head.length,
     questionEnd: head.length,
     answerCount: 0,
     authorityCount: 0,
@@ -167,67 +167,113 @@ export function bareAnswer(head: Uint8Array, rcode: number): Answer {
 }
 
 /**
- * Targets of the CNAME chain that starts at `asked`, and of the DNAMEs above it. Null when a record belongs to no name of
- * the chain, or the chain is longer than anybody means.
+ * Targets of the CNAME chain that starts at `asked`, and of the DNAMEs above it, among the first `count` records. Null
+ * when a record belongs to no name of the chain, or the chain is longer than anybody means.
  */
 function followChain(
   bytes: Uint8Array,
   base: number,
   stop: number,
   asked: Uint8Array,
-  answers: readonly AnswerRecord[],
+  count: number,
 ): Uint8Array[] | null {
-  const chain: Uint8Array[] = [asked];
+  const hops: Uint8Array[] = [];
+  let chain: Uint8Array[] | null = null;
   for (let current = asked; ; ) {
-    const link = answers.find((record) => record.type === TYPE.CNAME && sameName(record.owner, current));
-    if (link === undefined) break;
-    readName(bytes, base, link.data, stop, scratch);
-    current = scratch.slice(0, wireLength(scratch));
-    if (chain.length > MAX_CHAIN || chain.some((name) => sameName(name, current))) {
-      if (chain.length > MAX_CHAIN) return null;
-      break;
-    }
+    const link = findLink(bytes, base, current, count);
+    if (link < 0) break;
+    chain ??= [asked];
+    current = nameAt(bytes, base, types[link]! + TO_DATA, stop);
+    if (chain.length > MAX_CHAIN) return null;
+    if (chain.some((name) => sameName(name, current))) break;
     chain.push(current);
+    hops.push(current);
   }
-  const hops = chain.slice(1);
-  for (const record of answers) {
-    if (chain.some((name) => sameName(record.owner, name))) continue;
-    const above = chain.some((name) => isBelow(name, record.owner));
-    if (!above || (record.type !== TYPE.DNAME && record.type !== TYPE.RRSIG)) return null;
-    if (record.type === TYPE.DNAME) {
-      readName(bytes, base, record.data, stop, scratch);
-      hops.push(scratch.slice(0, wireLength(scratch)));
-    }
+  for (let index = 0; index < count; index++) {
+    const at = owners[index]!;
+    if (isQuestion(bytes, base, at)) continue;
+    chain ??= [asked];
+    if (chain.some((name) => isNamed(bytes, base, at, name))) continue;
+    const owner = nameAt(bytes, base, at, stop);
+    const above = chain.some((name) => isBelow(name, owner));
+    const type = word(bytes, types[index]!);
+    if (!above || (type !== TYPE.DNAME && type !== TYPE.RRSIG)) return null;
+    if (type === TYPE.DNAME) hops.push(nameAt(bytes, base, types[index]! + TO_DATA, stop));
   }
   return hops;
 }
 
+/** Index of the first CNAME record of the name, or -1. */
+function findLink(bytes: Uint8Array, base: number, name: Uint8Array, count: number): number {
+  for (let index = 0; index < count; index++) {
+    if (word(bytes, types[index]!) !== TYPE.CNAME) continue;
+    if (isNamed(bytes, base, owners[index]!, name)) return index;
+  }
+  return -1;
+}
+
+/** Whether the name at `bytes[at]` is written as a pointer to the question's, as nearly every owner is. */
+function isQuestion(bytes: Uint8Array, base: number, at: number): boolean {
+  return bytes[at] === POINTER && bytes[at + 1] === HEADER && at >= base + HEADER + 2;
+}
+
+/** Whether the name at `bytes[at]`, which has been read before, is the folded `name`. */
+function isNamed(bytes: Uint8Array, base: number, at: number, name: Uint8Array): boolean {
+  let from = at;
+  for (let out = 0; ; ) {
+    const label = bytes[from]!;
+    if (label >= POINTER) {
+      from = base + (word(bytes, from) & 0x3fff);
+      continue;
+    }
+    if (name[out++] !== label) return false;
+    if (label === 0) return true;
+    for (const end = from + label; from < end; ) {
+      let byte = bytes[++from]!;
+      if (byte >= 65 && byte <= 90) byte |= 32;
+      if (name[out++] !== byte) return false;
+    }
+    from++;
+  }
+}
+
+/** A copy of the name at `bytes[at]`, which has been read before. */
+function nameAt(bytes: Uint8Array, base: number, at: number, stop: number): Uint8Array {
+  readName(bytes, base, at, stop, scratch);
+  return scratch.slice(0, wireLength(scratch));
+}
+
+function word(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! << 8) | bytes[at + 1]!;
+}
+
 /** Lengths and names inside the data of one record. */
-function dataIsWellFormed(bytes: Uint8Array, base: number, record: AnswerRecord): boolean {
-  const end = record.data + record.length;
-  if (record.type === TYPE.A) return record.length === 4;
-  if (record.type === TYPE.AAAA) return record.length === 16;
-  if (record.type === TYPE.SVCB || record.type === TYPE.HTTPS) return serviceIsWellFormed(bytes, record);
-  const layout = NAMES_IN_DATA.get(record.type);
+function dataIsWellFormed(bytes: Uint8Array, base: number, record: number): boolean {
+  const type = word(bytes, record);
+  const length = word(bytes, record + TO_LENGTH);
+  const data = record + TO_DATA;
+  if (type === TYPE.A) return length === 4;
+  if (type === TYPE.AAAA) return length === 16;
+  if (type === TYPE.SVCB || type === TYPE.HTTPS) return serviceIsWellFormed(bytes, data, data + length);
+  const layout = NAMES_IN_DATA.get(type);
   if (layout === undefined) return true;
-  let at = record.data + layout[0];
+  let at = data + layout[0];
   for (let name = 0; name < layout[1]; name++) {
-    at = readName(bytes, base, at, end, scratch);
+    at = readName(bytes, base, at, data + length, scratch);
     if (at < 0) return false;
   }
-  return at + (record.type === TYPE.SOA ? 20 : 0) === end;
+  return at + (type === TYPE.SOA ? 20 : 0) === data + length;
 }
 
 /** RFC 9460, section 2.2: priority, uncompressed target, then parameters of key, length, value in order of the key. */
-function serviceIsWellFormed(bytes: Uint8Array, record: AnswerRecord): boolean {
-  const end = record.data + record.length;
+function serviceIsWellFormed(bytes: Uint8Array, data: number, end: number): boolean {
   // A name that starts at its own base can hold no pointer that leads anywhere.
-  let at = readName(bytes, record.data + 2, record.data + 2, end, scratch);
+  let at = readName(bytes, data + 2, data + 2, end, scratch);
   if (at < 0) return false;
   let last = -1;
   while (at + 4 <= end) {
-    const key = (bytes[at]! << 8) | bytes[at + 1]!;
-    const length = (bytes[at + 2]! << 8) | bytes[at + 3]!;
+    const key = word(bytes, at);
+    const length = word(bytes, at + 2);
     if (key <= last) return false;
     if (key === 4 && length % 4 !== 0) return false;
     if (key === 6 && length % 16 !== 0) return false;
@@ -237,19 +283,42 @@ function serviceIsWellFormed(bytes: Uint8Array, record: AnswerRecord): boolean {
   return at === end;
 }
 
+/** Addresses in the first `count` records; where services are is added to `hops`. */
+function addressesOf(bytes: Uint8Array, count: number, hops: Uint8Array[]): Uint8Array[] {
+  let plain = 0;
+  for (let index = 0; index < count; index++) if (isAddress(bytes, types[index]!)) plain++;
+  const addresses = new Array<Uint8Array>(plain);
+  plain = 0;
+  for (let index = 0; index < count; index++) {
+    const record = types[index]!;
+    const type = word(bytes, record);
+    const data = record + TO_DATA;
+    const length = word(bytes, record + TO_LENGTH);
+    if (isAddress(bytes, record)) addresses[plain++] = addressAt(bytes, data, length);
+    else if (type === TYPE.SVCB || type === TYPE.HTTPS)
+      readService(bytes, data, data + length, hops, addresses);
+  }
+  return addresses;
+}
+
+function isAddress(bytes: Uint8Array, record: number): boolean {
+  const type = word(bytes, record);
+  return type === TYPE.A || type === TYPE.AAAA;
+}
+
 /** Target and address hints (`ipv4hint` 4, `ipv6hint` 6) of a service record already found well-formed. */
 function readService(
   bytes: Uint8Array,
-  record: AnswerRecord,
+  data: number,
+  end: number,
   hops: Uint8Array[],
   addresses: Uint8Array[],
 ): void {
-  const end = record.data + record.length;
-  let at = readName(bytes, record.data + 2, record.data + 2, end, scratch);
+  let at = readName(bytes, data + 2, data + 2, end, scratch);
   if (scratch[0] !== 0) hops.push(scratch.slice(0, wireLength(scratch)));
   while (at < end) {
-    const key = (bytes[at]! << 8) | bytes[at + 1]!;
-    const length = (bytes[at + 2]! << 8) | bytes[at + 3]!;
+    const key = word(bytes, at);
+    const length = word(bytes, at + 2);
     at += 4;
     const width = key === 4 ? 4 : key === 6 ? 16 : 0;
     for (let hint = 0; width > 0 && hint < length; hint += width)
@@ -259,13 +328,11 @@ function readService(
 }
 
 function addressAt(bytes: Uint8Array, at: number, length: number): Uint8Array {
-  if (length === 16) {
-    let zeros = 0;
-    while (zeros < 10 && bytes[at + zeros] === 0) zeros++;
-    if (zeros === 10 && bytes[at + 10] === 255 && bytes[at + 11] === 255)
-      return bytes.slice(at + 12, at + 16);
-  }
-  return bytes.slice(at, at + length);
+  const mapped = length === 16 && isMapped(bytes, at);
+  const address = new Uint8Array(mapped ? 4 : length);
+  const from = mapped ? at + 12 : at;
+  for (let index = 0; index < address.length; index++) address[index] = bytes[from + index]!;
+  return address;
 }
 
 /** RFC 2308, section 5: a negative answer lives as its SOA says, both by its TTL and its MINIMUM; without one, not. */
@@ -273,19 +340,30 @@ function negativeLimit(
   bytes: Uint8Array,
   base: number,
   stop: number,
-  records: readonly AnswerRecord[],
+  count: number,
   bounds: TTLBounds,
 ): number {
-  const soa = records.find((record) => record.type === TYPE.SOA);
-  if (soa === undefined) return 0;
-  const serial = readName(bytes, base, readName(bytes, base, soa.data, stop, scratch), stop, scratch);
-  return Math.min(ttlAt(bytes, serial + 16), ttlAt(bytes, soa.ttl), bounds.maxNegativeTTL);
+  for (let index = 0; index < count; index++) {
+    const record = types[index]!;
+    if (word(bytes, record) !== TYPE.SOA) continue;
+    const contact = readName(bytes, base, record + TO_DATA, stop, scratch);
+    const serial = readName(bytes, base, contact, stop, scratch);
+    return Math.min(ttlAt(bytes, serial + 16), ttlAt(bytes, record + TO_TTL), bounds.maxNegativeTTL);
+  }
+  return 0;
 }
 
 /** Brings every TTL into bounds, in place; returns the smallest, or 0 when there is none. */
-function clampTTLs(bytes: Uint8Array, offsets: readonly number[], least: number, most: number): number {
+function clampTTLs(
+  bytes: Uint8Array,
+  base: number,
+  offsets: readonly number[],
+  least: number,
+  most: number,
+): number {
   let smallest = offsets.length === 0 ? 0 : most;
-  for (const at of offsets) {
+  for (const offset of offsets) {
+    const at = base + offset;
     const ttl = Math.min(Math.max(ttlAt(bytes, at), least), most);
     bytes[at] = ttl >>> 24;
     bytes[at + 1] = ttl >>> 16;

@@ -4,7 +4,7 @@
  *
  * Two parts, together of a size in bytes. Small answers, nearly all, stand in one ArrayBuffer of fixed entries, eight to a set;
  * the hash names the set, and a hit is compared with the whole name, type and flags. A flood of chosen names can thus
- * only push others out of a set. Large answers are in an LRU, under the exact key.
+ * only push others out of a set. Large answers are in an LRU by hash, one for each, compared in the same way.
  *
  * An entry, as 32-bit words at `base`, then bytes:
  *   0 kind: type << 8 | flags             4 header byte 3 (AD, rcode) | answer count << 16
@@ -17,6 +17,7 @@
 import { LRUCache } from "lru-cache";
 import type { Answer } from "./answer.ts";
 import type { QueryKey } from "./message.ts";
+import { copyBytes } from "./reply.ts";
 
 const ENTRY = 384;
 const ENTRY_WORDS = ENTRY / 4;
@@ -44,7 +45,7 @@ export class AnswerCache {
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
   readonly #setMask: number;
-  readonly #large: LRUCache<string, Block>;
+  readonly #large: LRUCache<number, Block>;
   readonly #keepStale: number;
   #generation = 0;
   #entries = 0;
@@ -67,9 +68,9 @@ export class AnswerCache {
     this.#words = new Int32Array(memory);
     this.#bytes = new Uint8Array(memory);
     this.#setMask = sets - 1;
-    this.#large = new LRUCache<string, Block>({
+    this.#large = new LRUCache<number, Block>({
       maxSize: Math.max(size - small, 128 * 1024),
-      sizeCalculation: (block, key) => block.bytes.length + key.length * 2 + LARGE_OVERHEAD,
+      sizeCalculation: (block) => block.bytes.length + LARGE_OVERHEAD,
     });
     this.#keepStale = keepStale;
     this.#foundWords = this.#words;
@@ -89,7 +90,7 @@ export class AnswerCache {
     const first = (query.hash & this.#setMask) * WAYS;
     const tag = query.hash | 1;
     for (let entry = first; entry < first + WAYS; entry++) {
-      if (this.#tags[entry] !== tag || !this.#matches(entry, query)) continue;
+      if (this.#tags[entry] !== tag || !this.#holds(entry, query)) continue;
       this.#foundWords = this.#words;
       this.#foundBytes = this.#bytes;
       this.#base = entry * ENTRY_WORDS;
@@ -97,8 +98,8 @@ export class AnswerCache {
       return entry;
     }
     if (this.#large.size === 0) return -1;
-    const block = this.#large.get(query.key.toString("latin1", 0, query.keyLength));
-    if (block === undefined) return -1;
+    const block = this.#large.get(query.hash);
+    if (block === undefined || !matches(block.words, block.bytes, 0, query)) return -1;
     this.#foundWords = block.words;
     this.#foundBytes = block.bytes;
     this.#base = 0;
@@ -161,18 +162,17 @@ export class AnswerCache {
   /** Keeps `answer` from the second `now` on, if it may be kept at all. */
   insert(query: QueryKey, answer: Answer, now: number): void {
     if (answer.lifetime <= 0) return;
-    const sections = answer.bytes.length - answer.questionEnd;
+    const sections = answer.length - answer.questionEnd;
     const needed = WORDS * 4 + answer.ttls.length * 2 + query.nameLength + sections;
-    const name = query.key.toString("latin1", 0, query.keyLength);
     if (needed > ENTRY) {
       this.#drop(query);
       const memory = new ArrayBuffer((needed + 3) & ~3);
       const block = { bytes: new Uint8Array(memory), words: new Int32Array(memory) };
       this.#fill(block.words, block.bytes, 0, query, answer, now);
-      this.#large.set(name, block);
+      this.#large.set(query.hash, block);
       return;
     }
-    if (this.#large.size > 0) this.#large.delete(name);
+    if (this.#large.size > 0) this.#large.delete(query.hash);
     const entry = this.#victim(query, now);
     if (this.#tags[entry] === 0) this.#entries++;
     this.#tags[entry] = query.hash | 1;
@@ -189,7 +189,7 @@ export class AnswerCache {
     answer: Answer,
     now: number,
   ): void {
-    const sections = answer.bytes.length - answer.questionEnd;
+    const sections = answer.length - answer.questionEnd;
     words[base + W.KIND] = query.kind;
     words[base + W.STORED] = now;
     words[base + W.EXPIRES] = now + answer.lifetime;
@@ -204,21 +204,12 @@ export class AnswerCache {
       bytes[to++] = offset;
       bytes[to++] = offset >>> 8;
     }
-    for (let index = 0; index < query.nameLength; index++) bytes[to++] = query.key[index]!;
-    bytes.set(answer.bytes.subarray(answer.questionEnd), to);
+    copyBytes(query.key, 0, bytes, to, query.nameLength);
+    copyBytes(answer.bytes, answer.at + answer.questionEnd, bytes, to + query.nameLength, sections);
   }
 
-  #matches(entry: number, query: QueryKey): boolean {
-    const base = entry * ENTRY_WORDS;
-    const words = this.#words;
-    if (words[base + W.KIND] !== query.kind) return false;
-    if ((words[base + W.LENGTHS]! & 0xffff) !== query.nameLength) return false;
-    const at = (base + WORDS) * 4 + (words[base + W.COUNTS]! >>> 16) * 2;
-    const { key } = query;
-    for (let index = 0; index < query.nameLength; index++) {
-      if (this.#bytes[at + index] !== key[index]) return false;
-    }
-    return true;
+  #holds(entry: number, query: QueryKey): boolean {
+    return matches(this.#words, this.#bytes, entry * ENTRY_WORDS, query);
   }
 
   /** The entry that gives way: its own former answer, else a free one, else one past use, else the longest unused. */
@@ -227,7 +218,7 @@ export class AnswerCache {
     let victim = first;
     let least = Number.POSITIVE_INFINITY;
     for (let entry = first; entry < first + WAYS; entry++) {
-      if (this.#tags[entry] === (query.hash | 1) && this.#matches(entry, query)) return entry;
+      if (this.#tags[entry] === (query.hash | 1) && this.#holds(entry, query)) return entry;
       let worth = this.#used[entry]!;
       if (this.#tags[entry] === 0) worth = -2;
       else if (this.#useless[entry]! <= now) worth = -1;
@@ -243,9 +234,19 @@ export class AnswerCache {
   #drop(query: QueryKey): void {
     const first = (query.hash & this.#setMask) * WAYS;
     for (let entry = first; entry < first + WAYS; entry++) {
-      if (this.#tags[entry] !== (query.hash | 1) || !this.#matches(entry, query)) continue;
+      if (this.#tags[entry] !== (query.hash | 1) || !this.#holds(entry, query)) continue;
       this.#tags[entry] = 0;
       this.#entries--;
     }
   }
+}
+
+/** Whether the entry at `words[base]` is the answer to `query`, the hash apart. */
+function matches(words: Int32Array, bytes: Uint8Array, base: number, query: QueryKey): boolean {
+  if (words[base + W.KIND] !== query.kind) return false;
+  if ((words[base + W.LENGTHS]! & 0xffff) !== query.nameLength) return false;
+  const at = (base + WORDS) * 4 + (words[base + W.COUNTS]! >>> 16) * 2;
+  const { key } = query;
+  for (let index = 0; index < query.nameLength; index++) if (bytes[at + index] !== key[index]) return false;
+  return true;
 }

@@ -2,9 +2,9 @@
 import type { Resident } from "../container/table.ts";
 import type { Decision } from "../policy/types.ts";
 import type { Answer } from "./answer.ts";
-import type { Query, QueryKey } from "./message.ts";
-import type { Asked } from "./reply.ts";
-import type { Waiter } from "./upstream.ts";
+import type { Waiter } from "./exchange.ts";
+import type { Query } from "./message.ts";
+import { type Asked, copyBytes } from "./reply.ts";
 
 /** Where a late reply goes. */
 export interface Asker {
@@ -26,10 +26,12 @@ export interface Origin {
 /** A lookup for which the shortcut was not taken. */
 export class Lookup implements Asked, Waiter {
   readonly resident: Resident;
-  /** Header and question as asked. */
   readonly head: Uint8Array;
+  /** Folded wire form. */
   readonly name: Uint8Array;
-  readonly key: QueryKey;
+  readonly nameLength: number;
+  readonly kind: number;
+  readonly hash: number;
   readonly end: number;
   readonly type: number;
   readonly flags: number;
@@ -37,22 +39,29 @@ export class Lookup implements Asked, Waiter {
   readonly wantsAuthentic: boolean;
   /** Bytes that the reply may have. */
   readonly limit: number;
+  canBeStale = false;
   asker: Asker | null = null;
   /** The question's decision: told together with the answer, or alone when there is none. */
   decision: Decision | null = null;
-  readonly #settled: (lookup: Lookup, answer: Answer | null) => void;
+  readonly #settled: (lookup: Lookup, answer: Answer | null, now: number) => void;
 
+  /** Of the query that was read from `bytes[at]`. `settled` is called as `settle` is. */
   constructor(
     query: Query,
-    head: Uint8Array,
+    bytes: Uint8Array,
+    at: number,
     limit: number,
     resident: Resident,
-    settled: (lookup: Lookup, answer: Answer | null) => void,
+    settled: (lookup: Lookup, answer: Answer | null, now: number) => void,
   ) {
     this.resident = resident;
-    this.head = head;
-    this.key = query.toKey();
-    this.name = this.key.key.subarray(0, this.key.nameLength);
+    this.head = new Uint8Array(query.end);
+    copyBytes(bytes, at, this.head, 0, query.end);
+    this.name = new Uint8Array(query.nameLength);
+    copyBytes(query.key, 0, this.name, 0, query.nameLength);
+    this.nameLength = query.nameLength;
+    this.kind = query.kind;
+    this.hash = query.hash;
     this.end = query.end;
     this.type = query.type;
     this.flags = query.flags;
@@ -62,7 +71,11 @@ export class Lookup implements Asked, Waiter {
     this.#settled = settled;
   }
 
-  settle(answer: Answer | null): void {
-    this.#settled(this, answer);
+  get key(): Uint8Array {
+    return this.name;
+  }
+
+  settle(answer: Answer | null, now: number): void {
+    this.#settled(this, answer, now);
   }
 }

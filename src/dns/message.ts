@@ -81,9 +81,8 @@ export const CHECKING_DISABLED = 2;
 
 /** What a cache entry and an exchange with an upstream are known by. */
 export interface QueryKey {
-  /** Folded wire name, then type (two bytes) and flags (one): `keyLength` bytes that count. */
-  readonly key: Buffer;
-  readonly keyLength: number;
+  /** Folded wire name: the first `nameLength` bytes. */
+  readonly key: Uint8Array;
   readonly nameLength: number;
   /** `type << 8 | flags`. */
   readonly kind: number;
@@ -91,10 +90,19 @@ export interface QueryKey {
   readonly hash: number;
 }
 
+/** Whether both ask for the same. */
+export function sameKey(left: QueryKey, right: QueryKey): boolean {
+  if (left.hash !== right.hash || left.kind !== right.kind || left.nameLength !== right.nameLength)
+    return false;
+  for (let index = 0; index < left.nameLength; index++) {
+    if (left.key[index] !== right.key[index]) return false;
+  }
+  return true;
+}
+
 /** One query, read into place by `parseQuery` and valid until the next call with the same object. */
 export class Query implements QueryKey {
-  readonly key: Buffer = Buffer.alloc(264);
-  keyLength = 0;
+  readonly key = new Uint8Array(256);
   nameLength = 0;
   kind = 0;
   hash = 0;
@@ -109,17 +117,6 @@ export class Query implements QueryKey {
   wantsAuthentic = false;
   /** Why the message was refused, in words for an audit; empty when it is no malformed one. */
   fault = "";
-
-  /** A copy of what it is known by, to keep. */
-  toKey(): QueryKey {
-    return {
-      key: Buffer.from(this.key.subarray(0, this.keyLength)),
-      keyLength: this.keyLength,
-      nameLength: this.nameLength,
-      kind: this.kind,
-      hash: this.hash,
-    };
-  }
 }
 
 /**
@@ -234,10 +231,6 @@ export function parseQuery(
   if ((low & 0x10) !== 0) query.flags |= CHECKING_DISABLED;
   query.wantsAuthentic = (low & 0x20) !== 0 || (query.flags & DNSSEC_OK) !== 0;
   query.kind = (type << 8) | query.flags;
-  key[out++] = type >>> 8;
-  key[out++] = type & 255;
-  key[out++] = query.flags;
-  query.keyLength = out;
   hash = Math.imul(hash ^ query.kind, 0x85ebca6b);
   hash ^= hash >>> 15;
   hash = Math.imul(hash, 0x2c1b3c6d);

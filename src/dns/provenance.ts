@@ -22,10 +22,14 @@
  * given, and which one a flow meant only its TLS or HTTP header can tell. A container that gets addresses elsewhere (a
  * file, a peer, its own encrypted resolver) is not explained by it, which is the point of reporting it.
  *
+ * Names are kept in wire form and text is made only of those that are asked for, which are few. What is let go of is used
+ * again, since a container that looks up ever new names binds and evicts at the pace of its lookups.
+ *
  * Times are milliseconds of the monotonic clock. IPv4 addresses are number keys, IPv6 addresses string keys.
  */
 import { ipv4Key, ipv6Key } from "../address.ts";
 import type { Resident } from "../container/table.ts";
+import { type AddressKey, type Binding, Bindings, Spares } from "./bindings.ts";
 
 const GRACE = 60_000;
 const LEAST = 600_000;
@@ -35,31 +39,18 @@ const PER_ADDRESS = 64;
 
 const NO_NAMES: readonly string[] = Object.freeze([]);
 
-type AddressKey = number | string;
-
-interface Binding {
-  readonly name: string;
-  readonly key: AddressKey;
-  expires: number;
-}
-
-/** Bindings of one life of one container. Both sets are in order of last use, since Set keeps insertion order. */
-class Bindings {
-  readonly generation: number;
-  /** Most recent first. */
-  readonly byAddress = new Map<AddressKey, Binding[]>();
-  readonly byName = new Map<string, Set<Binding>>();
-  readonly all = new Set<Binding>();
-  constructor(generation: number) {
-    this.generation = generation;
-  }
-}
-
 export class Provenance {
   /** By slot of the resident. */
   readonly #containers: (Bindings | undefined)[] = [];
+  readonly #spares = new Spares();
+  readonly #seed: number;
   #epochs = new Int32Array(64);
   #count = 0;
+
+  /** `seed` makes hashes of names unpredictable. */
+  constructor(seed: number) {
+    this.#seed = seed;
+  }
 
   /** Bindings held, over all containers. */
   get count(): number {
@@ -72,11 +63,13 @@ export class Provenance {
   }
 
   /**
-   * Binds each of `addresses` (4 or 16 bytes) to each of `names`, the one asked for first, for `ttl` seconds and grace.
+   * Binds each of `addresses` (4 or 16 bytes) to the `name` asked for and to each of its `aliases`, both in folded wire
+   * form, for `ttl` seconds and grace.
    */
   bind(
     resident: Resident,
-    names: readonly string[],
+    name: Uint8Array,
+    aliases: readonly Uint8Array[],
     addresses: readonly Uint8Array[],
     ttl: number,
     now: number,
@@ -86,9 +79,10 @@ export class Provenance {
     const expires = now + Math.max(ttl * 1000 + GRACE, LEAST);
     for (const address of addresses) {
       const key = address.length === 4 ? ipv4Key(address) : ipv6Key(address);
-      for (let index = names.length - 1; index >= 0; index--) {
-        this.#bindOne(bindings, names[index]!, key, expires);
+      for (let index = aliases.length - 1; index >= 0; index--) {
+        this.#bindOne(bindings, aliases[index]!, key, expires);
       }
+      this.#bindOne(bindings, name, key, expires);
     }
     this.#trim(resident, bindings, now);
   }
@@ -106,23 +100,21 @@ export class Provenance {
   ): readonly string[] {
     const bindings = this.#containers[resident.slot];
     if (bindings === undefined || bindings.generation !== resident.generation) return NO_NAMES;
-    const found = bindings.byAddress.get(length === 4 ? ipv4Key(bytes, offset) : ipv6Key(bytes, offset));
-    if (found === undefined) return NO_NAMES;
-    const live = found.filter((binding) => binding.expires > now);
-    if (live.length === 0) return NO_NAMES;
+    const live = bindings.live(length === 4 ? ipv4Key(bytes, offset) : ipv6Key(bytes, offset), now);
+    if (live === null || live.length === 0) return NO_NAMES;
     for (let index = live.length - 1; index >= 0; index--) {
       const binding = live[index]!;
       binding.expires = Math.max(binding.expires, now + LEAST);
-      this.#touch(bindings, binding);
+      bindings.use(binding);
     }
-    return live.map((binding) => binding.name);
+    return live.map((binding) => binding.name.text);
   }
 
   /** Drops all that is bound for this life of the container. */
   forget(resident: Resident): void {
     const bindings = this.#containers[resident.slot];
     if (bindings === undefined || bindings.generation !== resident.generation) return;
-    this.#count -= bindings.all.size;
+    this.#count -= bindings.size;
     this.#containers[resident.slot] = undefined;
     this.#raiseEpoch(resident.slot);
   }
@@ -130,87 +122,46 @@ export class Provenance {
   /** Drops what has expired; to be called now and then. */
   sweep(now: number): void {
     for (const bindings of this.#containers) {
-      if (bindings === undefined) continue;
-      for (const binding of bindings.all) if (binding.expires <= now) this.#remove(bindings, binding);
+      for (const binding of bindings?.expired(now) ?? []) if (bindings) this.#remove(bindings, binding);
     }
   }
 
   #of(resident: Resident): Bindings {
     const known = this.#containers[resident.slot];
     if (known !== undefined && known.generation === resident.generation) return known;
-    if (known !== undefined) this.#count -= known.all.size;
-    const fresh = new Bindings(resident.generation);
+    if (known !== undefined) this.#count -= known.size;
+    const fresh = new Bindings(resident.generation, this.#spares, this.#seed);
     this.#containers[resident.slot] = fresh;
     return fresh;
   }
 
-  #bindOne(bindings: Bindings, name: string, key: AddressKey, expires: number): void {
-    let atAddress = bindings.byAddress.get(key);
-    if (atAddress === undefined) {
-      atAddress = [];
-      bindings.byAddress.set(key, atAddress);
-    }
-    const index = atAddress.findIndex((binding) => binding.name === name);
-    const known = atAddress[index];
-    if (known !== undefined) {
-      known.expires = Math.max(known.expires, expires);
-      if (index > 0) {
-        atAddress.splice(index, 1);
-        atAddress.unshift(known);
-      }
-      this.#touch(bindings, known);
-      return;
-    }
-    const binding = { name, key, expires };
-    atAddress.unshift(binding);
-    let ofName = bindings.byName.get(name);
-    if (ofName === undefined) {
-      ofName = new Set();
-      bindings.byName.set(name, ofName);
-    }
-    ofName.add(binding);
-    bindings.all.add(binding);
+  #bindOne(bindings: Bindings, name: Uint8Array, key: AddressKey, expires: number): void {
+    const before = bindings.size;
+    const binding = bindings.bind(name, key);
+    binding.expires = Math.max(binding.expires, expires);
+    if (bindings.size === before) return;
     this.#count++;
     // Neither leaves an address without a name, so neither ends a shortcut.
-    const last = atAddress.length > PER_ADDRESS ? atAddress.at(-1) : undefined;
-    if (last !== undefined) this.#remove(bindings, last);
-    const [oldest] = ofName.size > PER_NAME ? ofName : [];
-    if (oldest !== undefined) this.#remove(bindings, oldest);
+    const { bindings: here } = binding.address;
+    if (here.size > PER_ADDRESS && here.oldest !== null) this.#remove(bindings, here.oldest);
+    const { bindings: alike } = binding.name;
+    if (alike.size > PER_NAME && alike.oldest !== null) this.#remove(bindings, alike.oldest);
   }
 
   /** Expired ones at the old end go silently, then the oldest until the cap holds. */
   #trim(resident: Resident, bindings: Bindings, now: number): void {
-    for (const oldest of bindings.all) {
-      if (oldest.expires <= now) this.#remove(bindings, oldest);
-      else if (bindings.all.size > PER_CONTAINER) this.#evict(resident, bindings, oldest);
-      else return;
+    for (let oldest = bindings.oldest; oldest !== null; oldest = bindings.oldest) {
+      if (oldest.expires > now) {
+        if (bindings.size <= PER_CONTAINER) return;
+        this.#raiseEpoch(resident.slot);
+      }
+      this.#remove(bindings, oldest);
     }
   }
 
-  #touch(bindings: Bindings, binding: Binding): void {
-    bindings.all.delete(binding);
-    bindings.all.add(binding);
-    const ofName = bindings.byName.get(binding.name);
-    ofName?.delete(binding);
-    ofName?.add(binding);
-  }
-
-  #evict(resident: Resident, bindings: Bindings, binding: Binding): void {
-    this.#remove(bindings, binding);
-    this.#raiseEpoch(resident.slot);
-  }
-
   #remove(bindings: Bindings, binding: Binding): void {
-    bindings.all.delete(binding);
+    bindings.remove(binding);
     this.#count--;
-    const ofName = bindings.byName.get(binding.name);
-    ofName?.delete(binding);
-    if (ofName?.size === 0) bindings.byName.delete(binding.name);
-    const atAddress = bindings.byAddress.get(binding.key);
-    if (atAddress === undefined) return;
-    const index = atAddress.indexOf(binding);
-    if (index >= 0) atAddress.splice(index, 1);
-    if (atAddress.length === 0) bindings.byAddress.delete(binding.key);
   }
 
   #raiseEpoch(slot: number): void {

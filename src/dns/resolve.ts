@@ -26,6 +26,7 @@ import { Prevention } from "./prevent.ts";
 import type { Provenance } from "./provenance.ts";
 import {
   appendOpt,
+  copyBytes,
   EDE_NONE,
   EDE_STALE,
   optRoom,
@@ -108,11 +109,11 @@ export class Resolver {
   /** Room for late replies, and for cached answers that are decided anew. */
   readonly #reply = new Uint8Array(LARGEST + 64);
   readonly #scratch = new Uint8Array(LARGEST + 64);
-  readonly #settled = (lookup: Lookup, answer: Answer | null): void => {
+  readonly #settled = (lookup: Lookup, answer: Answer | null, now: number): void => {
     const asker = this.#stopWaiting(lookup);
     if (asker === null) return;
     try {
-      this.#settle(lookup, asker, answer);
+      this.#settle(lookup, asker, answer, now);
     } catch (error) {
       asker.release();
       this.#options.failed(error);
@@ -149,14 +150,15 @@ export class Resolver {
     const limit = origin.datagram ? Math.min(query.size, Math.max(udpSize, 512)) : LARGEST;
     const policy = this.#options.policy();
     const entry = this.#cache.probe(query);
-    const fresh = entry >= 0 && this.#cache.expires > second;
+    const expires = entry >= 0 ? this.#cache.expires : 0;
+    const fresh = entry >= 0 && expires > second;
     if (fresh && this.#decisions.isClean(this.#situationOf(entry, resident, policy), second)) {
       this.stats.shortcuts++;
       return this.#copyCached(bytes, at, limit, second);
     }
 
     // The question, before anything leaves the host.
-    const lookup = new Lookup(query, bytes.slice(at, at + query.end), limit, resident, this.#settled);
+    const lookup = new Lookup(query, bytes, at, limit, resident, this.#settled);
     const { profile } = resident;
     if (isJudged(profile)) {
       const decision = policy.decide({ kind: "query", profile, name: lookup.name, type: lookup.type });
@@ -176,21 +178,21 @@ export class Resolver {
       const answer = this.#cachedAnswer(lookup, second);
       if (answer !== null) {
         this.stats.cached++;
-        return this.#conclude(bytes, at, lookup, answer, EDE_NONE);
+        return this.#conclude(bytes, at, lookup, answer, EDE_NONE, now);
       }
     }
-    return this.#forward(bytes, at, lookup, origin);
+    lookup.canBeStale = entry >= 0 && expires + this.#options.config.cache.serveStale > second;
+    return this.#forward(bytes, at, lookup, origin, now);
   }
 
   /** Asks the upstreams; the reply comes later, from `#settle`. */
-  #forward(bytes: Uint8Array, at: number, lookup: Lookup, origin: Origin): number {
+  #forward(bytes: Uint8Array, at: number, lookup: Lookup, origin: Origin, now: number): number {
     const { resident } = lookup;
     const under = this.#waiting.get(resident) ?? 0;
     if (under < this.#share) {
-      const stale = this.#staleSecond(lookup) >= 0;
       lookup.asker = origin.keep();
       this.#waiting.set(resident, under + 1);
-      if (this.#options.upstreams.ask(lookup.key, lookup.head, lookup, stale)) return 0;
+      if (this.#options.upstreams.ask(lookup, now)) return 0;
       this.#stopWaiting(lookup)?.release();
     }
     this.stats.overloaded++;
@@ -199,7 +201,7 @@ export class Resolver {
   }
 
   /** What an upstream said, or (null) that none did. */
-  #settle(lookup: Lookup, asker: Asker, fromUpstream: Answer | null): void {
+  #settle(lookup: Lookup, asker: Asker, fromUpstream: Answer | null, now: number): void {
     const { resident } = lookup;
     // The container may be gone by now, or cut off, and its address another's.
     if (resident.cut || !this.#options.isCurrent(resident)) {
@@ -211,7 +213,7 @@ export class Resolver {
     let extendedError = EDE_NONE;
     const failed = answer === null || (answer.rcode !== RCODE.NOERROR && answer.rcode !== RCODE.NXDOMAIN);
     if (failed) {
-      const second = this.#staleSecond(lookup);
+      const second = this.#staleSecond(lookup, now);
       const stale = second < 0 ? null : this.#cachedAnswer(lookup, second);
       if (stale !== null) {
         this.stats.stale++;
@@ -223,8 +225,8 @@ export class Resolver {
       this.stats.failed++;
       answer = bareAnswer(lookup.head, RCODE.SERVFAIL);
     }
-    this.#reply.set(lookup.head);
-    const length = this.#conclude(this.#reply, 0, lookup, answer, extendedError);
+    copyBytes(lookup.head, 0, this.#reply, 0, lookup.end);
+    const length = this.#conclude(this.#reply, 0, lookup, answer, extendedError, now);
     if (length > 0) asker.send(this.#reply, length);
     else asker.release();
   }
@@ -241,9 +243,17 @@ export class Resolver {
   }
 
   /** Decides the answer; then binds, observes, and writes the reply behind the question at `bytes[at]`. */
-  #conclude(bytes: Uint8Array, at: number, lookup: Lookup, answer: Answer, extendedError: number): number {
+  #conclude(
+    bytes: Uint8Array,
+    at: number,
+    lookup: Lookup,
+    answer: Answer,
+    extendedError: number,
+    now: number,
+  ): number {
     const { resident } = lookup;
     const { profile } = resident;
+    const { rcode, hops, addresses } = answer;
     const policy = this.#options.policy();
     let decision: Decision | null = null;
     if (isJudged(profile)) {
@@ -254,7 +264,6 @@ export class Resolver {
         if (lookup.decision.verdict === "drop")
           return this.#prevent(bytes, at, lookup, lookup.decision, answer);
       }
-      const { rcode, hops, addresses } = answer;
       decision = policy.decide({ kind: "answer", profile, name, type, rcode, hops, addresses });
       const question = lookup.decision;
       const alike = question.effect !== null && question.attackType === decision.attackType;
@@ -265,24 +274,16 @@ export class Resolver {
     this.#tell(lookup, decision, answer);
     if (resident.cut) return 0;
 
-    this.#bind(lookup, answer);
-    this.#remember(lookup, answer, decision, policy);
+    this.#options.provenance.bind(resident, lookup.name, answer.hops, answer.addresses, answer.lifetime, now);
+    this.#remember(lookup, answer, decision, policy, now);
     return writeAnswer(bytes, at, lookup, answer, lookup.limit, this.#options.config.udpSize, extendedError);
   }
 
-  #bind(lookup: Lookup, answer: Answer): void {
-    if (answer.addresses.length === 0) return;
-    const names = [wireToName(lookup.name), ...answer.hops.map((hop) => wireToName(hop))];
-    const now = this.#options.clock.monotonic();
-    this.#options.provenance.bind(lookup.resident, names, answer.addresses, answer.lifetime, now);
-  }
-
   /** Teaches the model, and opens the shortcut for an answer that is cached and about which there is nothing to say. */
-  #remember(lookup: Lookup, answer: Answer, decision: Decision | null, policy: Policy): void {
-    const { clock } = this.#options;
+  #remember(lookup: Lookup, answer: Answer, decision: Decision | null, policy: Policy, now: number): void {
     const { resident } = lookup;
-    const second = Math.floor(clock.monotonic() / 1000) | 0;
-    const entry = this.#cache.probe(lookup.key);
+    const second = Math.floor(now / 1000) | 0;
+    const entry = this.#cache.probe(lookup);
     const fresh = entry >= 0 && this.#cache.expires > second;
     const situation = this.#situationOf(entry, resident, policy);
     const model = resident.profile?.model ?? null;
@@ -293,7 +294,7 @@ export class Resolver {
         model: model.key,
         container: resident.container.id,
         name: wireToName(lookup.name),
-        time: clock.now(),
+        time: this.#options.clock.now(),
       });
     }
     const clean = (lookup.decision?.effect ?? null) === null && (decision?.effect ?? null) === null;
@@ -304,10 +305,10 @@ export class Resolver {
 
   /** The cached answer as if an upstream had just given it; null when it is gone. */
   #cachedAnswer(lookup: Lookup, second: number): Answer | null {
-    if (this.#cache.probe(lookup.key) < 0) return null;
+    if (this.#cache.probe(lookup) < 0) return null;
     const cache = this.#cache;
     const scratch = this.#scratch;
-    scratch.set(lookup.head);
+    copyBytes(lookup.head, 0, scratch, 0, lookup.end);
     writeHeader(scratch, 0, cache.rcode, cache.answerCount, cache.authorityCount);
     if (cache.authentic) setAuthentic(scratch, 0);
     cache.copy(scratch, lookup.end, second, STALE_TTL);
@@ -323,10 +324,10 @@ export class Resolver {
   }
 
   /** The second it is now when an expired answer is at hand that may still be served; -1 when not. */
-  #staleSecond(lookup: Lookup): number {
+  #staleSecond(lookup: Lookup, now: number): number {
     const { serveStale } = this.#options.config.cache;
-    if (serveStale === 0 || this.#cache.probe(lookup.key) < 0) return -1;
-    const second = Math.floor(this.#options.clock.monotonic() / 1000) | 0;
+    if (serveStale === 0 || this.#cache.probe(lookup) < 0) return -1;
+    const second = Math.floor(now / 1000) | 0;
     return this.#cache.expires + serveStale > second ? second : -1;
   }
 

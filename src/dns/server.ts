@@ -12,6 +12,7 @@ import type { Native, UdpArenaStats } from "../native/types.ts";
 import { SLOT } from "../native/types.ts";
 import type { Finding, Observation, Policy } from "../policy/types.ts";
 import { AnswerCache } from "./cache.ts";
+import { DatagramOrigin } from "./datagram-origin.ts";
 import { Datagrams } from "./datagrams.ts";
 import { Hold } from "./hold.ts";
 import type { Asker, Origin } from "./lookup.ts";
@@ -99,7 +100,7 @@ class DnsProxy implements DnsServer {
   readonly #resolver: Resolver;
   readonly #upstreams: Upstreams;
   readonly #cache: AnswerCache;
-  readonly #provenance = new Provenance();
+  readonly #provenance = new Provenance(randomSeed());
   readonly #hold = new Hold();
   readonly #tcp: TcpFront;
   readonly #timers: { cancel(): void }[];
@@ -129,7 +130,7 @@ class DnsProxy implements DnsServer {
       udpSize: config.udpSize,
       maxInFlight: config.maxInFlight,
       random: dependencies.random ?? randomWord,
-      keep: (key, answer) => this.#cache.insert(key, answer, Math.floor(clock.monotonic() / 1000) | 0),
+      keep: (key, answer, now) => this.#cache.insert(key, answer, Math.floor(now / 1000) | 0),
     });
     this.#resolver = new Resolver({
       clock,
@@ -351,32 +352,4 @@ function listenError(error: unknown, port: number): unknown {
     });
   }
   return error;
-}
-
-/** The datagram in a slot that is being handled; kept, it is a copy of what a reply needs. */
-class DatagramOrigin implements Origin {
-  readonly datagram = true;
-  slot = 0;
-  socket = 0;
-  readonly #datagrams: Datagrams;
-  constructor(datagrams: Datagrams) {
-    this.#datagrams = datagrams;
-  }
-  keep(): Asker {
-    const datagrams = this.#datagrams;
-    const row = datagrams.meta.slice(this.slot * SLOT.STRIDE, (this.slot + 1) * SLOT.STRIDE);
-    const { socket } = this;
-    return {
-      datagram: true,
-      send(message, length) {
-        const slot = datagrams.slot();
-        datagrams.meta.set(row, slot * SLOT.STRIDE);
-        datagrams.memory.set(message.subarray(0, length), slot * datagrams.slotSize);
-        datagrams.send(slot, socket, length);
-      },
-      release() {
-        // Nothing is held for a datagram beside the copy.
-      },
-    };
-  }
 }

@@ -13,15 +13,10 @@ import type { Clock } from "../clock.ts";
 import { SLOT } from "../native/types.ts";
 import { type Answer, parseAnswer, type TTLBounds } from "./answer.ts";
 import type { Datagrams } from "./datagrams.ts";
+import { Exchange, Exchanges, type Waiter } from "./exchange.ts";
 import { CHECKING_DISABLED, DNSSEC_OK, HEADER, type QueryKey, RCODE } from "./message.ts";
-import { appendOpt } from "./reply.ts";
+import { appendOpt, copyBytes, EDE_NONE } from "./reply.ts";
 import { type PooledSocket, SOCKETS, type UpstreamAddress, UpstreamServer } from "./upstream-server.ts";
-
-/** What waits for an answer. */
-export interface Waiter {
-  /** Null: no upstream answered in time. */
-  settle(answer: Answer | null): void;
-}
 
 export interface UpstreamStats {
   /** Questions sent, by UDP and over TCP. */
@@ -44,27 +39,9 @@ const TICK = 20;
 /** RFC 8767, section 5: an asker waits this long before it gets a stale answer. */
 const STALE_AFTER = 1800;
 
-interface Exchange {
-  readonly key: QueryKey;
-  readonly text: string;
-  /** Header and question of the first who asked. */
-  readonly head: Uint8Array;
-  readonly name: Uint8Array;
-  readonly type: number;
-  readonly deadline: number;
-  readonly staleAt: number;
-  waiters: Waiter[];
-  /** `socket index << 16 | id` of every question sent by UDP. */
-  readonly tickets: number[];
-  current: UpstreamServer | null;
-  sentAt: number;
-  retryAt: number;
-  /** Upstreams asked in this round, by bit. */
-  tried: number;
-  /** Ask without EDNS: an upstream did not understand it (RFC 6891, section 6.2.2). */
-  plain: boolean;
-  failure: Answer | null;
-}
+/** What our own OPT record says. */
+const WITHOUT_DNSSEC = { edns: true, flags: 0 } as const;
+const WITH_DNSSEC = { edns: true, flags: DNSSEC_OK } as const;
 
 export interface UpstreamOptions {
   readonly addresses: readonly UpstreamAddress[];
@@ -78,8 +55,8 @@ export interface UpstreamOptions {
   readonly maxInFlight: number;
   /** A random 16-bit number. */
   readonly random: () => number;
-  /** Called with every answer worth keeping, before those who wait get it. */
-  readonly keep: (key: QueryKey, answer: Answer) => void;
+  /** Called with every answer worth keeping, before those who wait get it; `now` as of the clock. */
+  readonly keep: (key: QueryKey, answer: Answer, now: number) => void;
 }
 
 export class Upstreams {
@@ -98,7 +75,7 @@ export class Upstreams {
   /** Exchanges on the stream of each server, by id. */
   readonly #onStream: readonly Map<number, Exchange>[];
   readonly #sockets: (PooledSocket | undefined)[] = [];
-  readonly #exchanges = new Map<string, Exchange>();
+  readonly #exchanges: Exchanges;
   readonly #tickets = new Map<number, Exchange>();
   readonly #renewal: { cancel(): void };
   #ticking: { cancel(): void } | null = null;
@@ -107,6 +84,7 @@ export class Upstreams {
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
+    this.#exchanges = new Exchanges(options.maxInFlight);
     // Which of them an exchange has asked is kept in the bits of a number.
     this.#servers = options.addresses
       .slice(0, 31)
@@ -133,41 +111,22 @@ export class Upstreams {
     return this.#sockets[socket] !== undefined;
   }
 
-  /**
-   * Asks, or joins an exchange under way. `head`: header and question as asked, kept. `canBeStale`: an expired answer is
-   * at hand. False when too many wait already.
-   */
-  ask(key: QueryKey, head: Uint8Array, waiter: Waiter, canBeStale: boolean): boolean {
+  /** Asks, or joins an exchange under way. False when too many wait already. */
+  ask(waiter: Waiter, now: number): boolean {
     if (this.#waiting >= this.#options.maxInFlight) return false;
-    const text = key.key.toString("latin1", 0, key.keyLength);
     this.#waiting++;
-    const under = this.#exchanges.get(text);
-    if (under !== undefined) {
-      under.waiters.push(waiter);
+    const under = this.#exchanges.find(waiter);
+    if (under !== null) {
+      if (under.waiters === null) under.waiters = [waiter];
+      else under.waiters.push(waiter);
       this.stats.coalesced++;
       return true;
     }
-    const now = this.#options.clock.monotonic();
-    const exchange: Exchange = {
-      key,
-      text,
-      head,
-      name: key.key.subarray(0, key.nameLength),
-      type: key.kind >>> 8,
-      deadline: now + this.#options.deadline,
-      staleAt: canBeStale ? now + STALE_AFTER : Number.POSITIVE_INFINITY,
-      waiters: [waiter],
-      tickets: [],
-      current: null,
-      sentAt: now,
-      retryAt: 0,
-      tried: 0,
-      plain: false,
-      failure: null,
-    };
-    this.#exchanges.set(text, exchange);
+    const staleAt = waiter.canBeStale ? now + STALE_AFTER : Number.POSITIVE_INFINITY;
+    const exchange = new Exchange(waiter, now, now + this.#options.deadline, staleAt);
+    this.#exchanges.add(exchange);
     this.#askNext(exchange, now);
-    this.#ticking ??= this.#options.clock.after(TICK, () => this.#tick());
+    this.#ticking ??= this.#options.clock.after(TICK, this.#tick);
     return true;
   }
 
@@ -192,7 +151,8 @@ export class Upstreams {
     this.#renewal.cancel();
     this.#ticking?.cancel();
     for (const server of this.#servers) server.close();
-    for (const exchange of [...this.#exchanges.values()]) this.#settle(exchange, null);
+    const now = this.#options.clock.monotonic();
+    for (const exchange of this.#exchanges.all()) this.#settle(exchange, null, now);
   }
 
   #reply(
@@ -204,7 +164,7 @@ export class Upstreams {
     now: number,
     datagram: boolean,
   ): void {
-    const { head } = exchange;
+    const { head } = exchange.first;
     if (!answersQuestion(bytes, at, length, head)) {
       this.stats.unasked++;
       return;
@@ -215,15 +175,16 @@ export class Upstreams {
       return;
     }
     const { bounds } = this.#options;
-    const answer = parseAnswer(bytes, at, length, head.length, exchange.name, exchange.type, bounds);
+    const { key, kind } = exchange.first;
+    const answer = parseAnswer(bytes, at, length, head.length, key, kind >>> 8, bounds);
     if (answer === null) {
       this.stats.malformedAnswers++;
       return;
     }
     if (answer.rcode === RCODE.NOERROR || answer.rcode === RCODE.NXDOMAIN) {
       this.stats.answered++;
-      this.#options.keep(exchange.key, answer);
-      this.#settle(exchange, answer);
+      this.#options.keep(exchange.first, answer, now);
+      this.#settle(exchange, answer, now);
       return;
     }
     if (exchange.current !== server) return;
@@ -234,7 +195,7 @@ export class Upstreams {
       this.#sendTo(exchange, server, now);
       return;
     }
-    if (!this.#askNext(exchange, now)) this.#settle(exchange, answer);
+    if (!this.#askNext(exchange, now)) this.#settle(exchange, answer, now);
   }
 
   /** Sends to the next server of this round; false when there is none left. */
@@ -272,7 +233,8 @@ export class Upstreams {
     while (this.#tickets.has(pooled.socket.index * 65536 + id)) id = (id + 1) & 0xffff;
     const ticket = pooled.socket.index * 65536 + id;
     this.#tickets.set(ticket, exchange);
-    exchange.tickets.push(ticket);
+    if (exchange.tickets === null) exchange.tickets = [ticket];
+    else exchange.tickets.push(ticket);
     pooled.pending++;
     pooled.used = true;
     const slot = datagrams.slot();
@@ -284,21 +246,16 @@ export class Upstreams {
 
   /** The question as first asked, and nothing else the asker sent: no cookies, no client subnet. */
   #write(exchange: Exchange, id: number, target: Uint8Array, at: number): number {
-    const { head, key } = exchange;
-    target.set(head, at);
+    const { head, kind } = exchange.first;
+    copyBytes(head, 0, target, at, head.length);
     target[at] = id >>> 8;
     target[at + 1] = id;
     target[at + 2] = 1;
-    target[at + 3] = 0x20 | ((key.kind & CHECKING_DISABLED) !== 0 ? 0x10 : 0);
-    target.fill(0, at + 6, at + HEADER);
-    const asked = {
-      end: head.length,
-      type: exchange.type,
-      flags: key.kind & DNSSEC_OK,
-      edns: !exchange.plain,
-      wantsAuthentic: true,
-    };
-    return appendOpt(target, at, head.length, asked, this.#options.udpSize, 0, -1);
+    target[at + 3] = 0x20 | ((kind & CHECKING_DISABLED) !== 0 ? 0x10 : 0);
+    for (let index = at + 6; index < at + HEADER; index++) target[index] = 0;
+    if (exchange.plain) return head.length;
+    const asked = kind & DNSSEC_OK ? WITH_DNSSEC : WITHOUT_DNSSEC;
+    return appendOpt(target, at, head.length, asked, this.#options.udpSize, 0, EDE_NONE);
   }
 
   #askOverStream(exchange: Exchange, server: UpstreamServer, now: number): void {
@@ -309,12 +266,13 @@ export class Upstreams {
     let id = this.#options.random();
     while (exchanges.has(id)) id = (id + 1) & 0xffff;
     exchanges.set(id, exchange);
+    exchange.onStream = true;
     const stream = server.stream(
       now,
       (message) => this.#streamMessage(server, message),
       () => this.#streamEnded(server),
     );
-    const message = new Uint8Array(exchange.head.length + 32);
+    const message = new Uint8Array(exchange.first.head.length + 32);
     stream.send(message.subarray(0, this.#write(exchange, id, message, 0)));
     this.stats.streams++;
   }
@@ -334,19 +292,21 @@ export class Upstreams {
     this.#onStream[server.index]!.clear();
     const now = this.#options.clock.monotonic();
     for (const exchange of exchanges) {
-      if (this.#exchanges.get(exchange.text) !== exchange || exchange.current !== server) continue;
-      if (!this.#askNext(exchange, now)) this.#settle(exchange, exchange.failure);
+      if (exchange.settled || exchange.current !== server) continue;
+      if (!this.#askNext(exchange, now)) this.#settle(exchange, exchange.failure, now);
     }
   }
 
-  #tick(): void {
+  /** All deadlines in one look at all exchanges: few are under way at a time, and fewer wait in vain. */
+  readonly #tick = (): void => {
     const now = this.#options.clock.monotonic();
     this.changePort();
-    for (const exchange of this.#exchanges.values()) {
+    for (const exchange of this.#exchanges.all()) {
+      if (exchange.settled) continue;
       if (now >= exchange.deadline) {
         this.stats.expired++;
         this.#silent(exchange, now);
-        this.#settle(exchange, exchange.failure);
+        this.#settle(exchange, exchange.failure, now);
       } else if (now >= exchange.retryAt) {
         this.#silent(exchange, now);
         if (this.#askNext(exchange, now)) continue;
@@ -354,34 +314,36 @@ export class Upstreams {
         this.#askNext(exchange, now);
       }
       // Those who wait get what is stale; the exchange goes on and may still refresh the cache.
-      if (now >= exchange.staleAt) this.#tellWaiters(exchange, null);
+      if (now >= exchange.staleAt) this.#tellWaiters(exchange, null, now);
     }
-    this.#ticking = this.#exchanges.size === 0 ? null : this.#options.clock.after(TICK, () => this.#tick());
-  }
+    this.#ticking = this.#exchanges.size === 0 ? null : this.#options.clock.after(TICK, this.#tick);
+  };
 
   #silent(exchange: Exchange, now: number): void {
     if (exchange.current?.silent(exchange.sentAt, now)) this.stats.silences++;
   }
 
-  #settle(exchange: Exchange, answer: Answer | null): void {
-    this.#exchanges.delete(exchange.text);
-    for (const ticket of exchange.tickets) {
+  #settle(exchange: Exchange, answer: Answer | null, now: number): void {
+    this.#exchanges.remove(exchange);
+    for (const ticket of exchange.tickets ?? []) {
       this.#tickets.delete(ticket);
-      const pooled = this.#sockets[Math.floor(ticket / 65536)];
+      const pooled = this.#sockets[ticket >>> 16];
       if (pooled !== undefined) pooled.pending--;
     }
-    for (const exchanges of this.#onStream) {
-      if (exchanges.size === 0) continue;
-      for (const [id, other] of exchanges) if (other === exchange) exchanges.delete(id);
+    if (exchange.onStream) {
+      for (const exchanges of this.#onStream) {
+        for (const [id, other] of exchanges) if (other === exchange) exchanges.delete(id);
+      }
     }
-    this.#tellWaiters(exchange, answer);
+    this.#tellWaiters(exchange, answer, now);
   }
 
-  #tellWaiters(exchange: Exchange, answer: Answer | null): void {
+  #tellWaiters(exchange: Exchange, answer: Answer | null, now: number): void {
     const { waiters } = exchange;
-    exchange.waiters = [];
+    if (waiters === null) return;
+    exchange.waiters = null;
     this.#waiting -= waiters.length;
-    for (const waiter of waiters) waiter.settle(answer);
+    for (const waiter of waiters) waiter.settle(answer, now);
   }
 
   #renew(): void {

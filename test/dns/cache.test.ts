@@ -2,7 +2,7 @@ import fc from "fast-check";
 import t from "tap";
 import { type Answer, parseAnswer } from "../../src/dns/answer.ts";
 import { AnswerCache, LARGE } from "../../src/dns/cache.ts";
-import { parseQuery, Query } from "../../src/dns/message.ts";
+import { parseQuery, Query, type QueryKey } from "../../src/dns/message.ts";
 import { query, questionEnd, record, reply, type WireRecord } from "./wire.ts";
 
 const BOUNDS = { minTTL: 0, maxTTL: 86_400, maxNegativeTTL: 900 };
@@ -12,6 +12,10 @@ function key(name: string, type = 1, dnssec = false): Query {
   const parsed = new Query();
   parseQuery(message, 0, message.length, parsed, 7);
   return parsed;
+}
+
+function known({ key, nameLength, kind, hash }: QueryKey): QueryKey {
+  return { key, nameLength, kind, hash };
 }
 
 function answer(name: string, records: readonly WireRecord[], type = 1): Answer {
@@ -65,7 +69,9 @@ t.test("behaves as a map with expiry, as long as there is room", async () => {
           if (found >= 0 !== (expected !== undefined)) return false;
           if (expected === undefined || expected.expires <= now) continue;
           if (cache.expires !== expected.expires) return false;
-          const wanted = Buffer.from(expected.answer.bytes.subarray(expected.answer.questionEnd));
+          const wanted = Buffer.from(
+            expected.answer.bytes.subarray(expected.answer.questionEnd, expected.answer.length),
+          );
           for (const at of expected.answer.ttls) {
             wanted.writeUInt32BE(expected.expires - now, at - expected.answer.questionEnd);
           }
@@ -85,9 +91,9 @@ t.test("type and DO tell answers apart, and the hash alone does not", async (t) 
   t.ok(cache.probe(key("A.EXAMPLE")) >= 0);
   t.equal(cache.probe(key("a.example", 28)), -1);
   t.equal(cache.probe(key("a.example", 1, true)), -1);
-  const forged = { ...key("b.example").toKey(), hash: asked.hash };
+  const forged = { ...known(key("b.example")), hash: asked.hash };
   t.equal(cache.probe(forged), -1, "same hash, other name");
-  const longer = { ...key("a.example.com").toKey(), hash: asked.hash };
+  const longer = { ...known(key("a.example.com")), hash: asked.hash };
   t.equal(cache.probe(longer), -1);
 });
 

@@ -3,6 +3,7 @@ import t from "tap";
 import { parseAddress } from "../../src/address.ts";
 import { ContainerTable, type Resident } from "../../src/container/table.ts";
 import { Provenance } from "../../src/dns/provenance.ts";
+import { nameToWire } from "../../src/name.ts";
 
 const MINUTE = 60_000;
 
@@ -25,15 +26,29 @@ function resident(id: string, table = new ContainerTable(), startedAt = 1): Resi
 const bytes = (text: string): Uint8Array => parseAddress(text) ?? new Uint8Array();
 const ipv4 = (number: number): Uint8Array => Uint8Array.of(10, number >> 16, number >> 8, number);
 
+const named = (text: string): Uint8Array => nameToWire(text) ?? new Uint8Array();
+
+/** Binds the addresses to names, the one asked for first. */
+function bind(
+  provenance: Provenance,
+  to: Resident,
+  [name = "", ...aliases]: readonly string[],
+  addresses: readonly Uint8Array[],
+  ttl: number,
+  now: number,
+): void {
+  provenance.bind(to, named(name), aliases.map(named), addresses, ttl, now);
+}
+
 function names(provenance: Provenance, of: Resident, address: Uint8Array, now: number): readonly string[] {
   return provenance.names(of, address, 0, address.length, now);
 }
 
 t.test("most recent first, the asked name before its aliases, of both families", async (t) => {
-  const provenance = new Provenance();
+  const provenance = new Provenance(7);
   const c = resident("c");
-  provenance.bind(c, ["a.example", "cdn.example"], [bytes("198.51.100.7"), bytes("2001:db8::7")], 60, 0);
-  provenance.bind(c, ["b.example"], [bytes("198.51.100.7")], 60, 1);
+  bind(provenance, c, ["a.example", "cdn.example"], [bytes("198.51.100.7"), bytes("2001:db8::7")], 60, 0);
+  bind(provenance, c, ["b.example"], [bytes("198.51.100.7")], 60, 1);
   t.same(names(provenance, c, bytes("198.51.100.7"), 2), ["b.example", "a.example", "cdn.example"]);
   t.same(names(provenance, c, bytes("2001:db8::7"), 2), ["a.example", "cdn.example"]);
   t.equal(
@@ -44,14 +59,14 @@ t.test("most recent first, the asked name before its aliases, of both families",
 });
 
 t.test("a binding lives ten minutes, or its TTL and one, and longer while it is used", async (t) => {
-  const provenance = new Provenance();
+  const provenance = new Provenance(7);
   const c = resident("c");
   const address = bytes("198.51.100.7");
-  provenance.bind(c, ["short.example"], [address], 0, 0);
+  bind(provenance, c, ["short.example"], [address], 0, 0);
   t.equal(names(provenance, c, address, 9 * MINUTE).length, 1, "used: ten minutes more");
   t.equal(names(provenance, c, address, 18 * MINUTE).length, 1);
   t.equal(names(provenance, c, address, 29 * MINUTE).length, 0);
-  provenance.bind(c, ["long.example"], [address], 3600, 0);
+  bind(provenance, c, ["long.example"], [address], 3600, 0);
   provenance.sweep(61 * MINUTE - 1);
   t.equal(provenance.count, 1);
   provenance.sweep(61 * MINUTE);
@@ -60,35 +75,35 @@ t.test("a binding lives ten minutes, or its TTL and one, and longer while it is 
 
 t.test("nothing is shared, nothing outlives the container", async (t) => {
   const table = new ContainerTable();
-  const provenance = new Provenance();
+  const provenance = new Provenance(7);
   const [a, b] = [resident("a", table), resident("b", table)];
-  provenance.bind(a, ["a.example"], [bytes("198.51.100.7")], 60, 0);
+  bind(provenance, a, ["a.example"], [bytes("198.51.100.7")], 60, 0);
   t.same(names(provenance, b, bytes("198.51.100.7"), 0), []);
   const again = resident("a", table, 2);
   t.not(again.generation, a.generation);
   t.same(names(provenance, again, bytes("198.51.100.7"), 0), []);
   provenance.forget(a);
   t.equal(provenance.count, 0);
-  provenance.bind(again, ["a.example"], [bytes("198.51.100.7")], 60, 0);
+  bind(provenance, again, ["a.example"], [bytes("198.51.100.7")], 60, 0);
   provenance.forget(a);
   t.equal(provenance.count, 1, "the old life's end does not touch the new one");
 });
 
 t.test("caps: the longest unused go first, and only lost addresses end shortcuts", async (t) => {
-  const provenance = new Provenance();
+  const provenance = new Provenance(7);
   const c = resident("c");
   for (let index = 0; index < 300; index++)
-    provenance.bind(c, ["rotating.example"], [ipv4(index)], 60, index);
+    bind(provenance, c, ["rotating.example"], [ipv4(index)], 60, index);
   t.equal(provenance.count, 256);
   t.same(names(provenance, c, ipv4(0), 300), []);
   t.same(names(provenance, c, ipv4(299), 300), ["rotating.example"]);
-  for (let index = 0; index < 100; index++) provenance.bind(c, [`n${index}.example`], [ipv4(999)], 60, 300);
+  for (let index = 0; index < 100; index++) bind(provenance, c, [`n${index}.example`], [ipv4(999)], 60, 300);
   t.equal(names(provenance, c, ipv4(999), 300).length, 64);
   t.equal(names(provenance, c, ipv4(999), 300)[0], "n99.example");
   t.equal(provenance.epoch(c), 0);
   names(provenance, c, ipv4(50), 301);
   for (let index = 0; index < 4000; index++)
-    provenance.bind(c, [`m${index}.example`], [ipv4(1000 + index)], 60, 400);
+    bind(provenance, c, [`m${index}.example`], [ipv4(1000 + index)], 60, 400);
   t.equal(provenance.count, 4096);
   t.not(provenance.epoch(c), 0);
   t.same(names(provenance, c, ipv4(50), 401), ["rotating.example"], "what was used lately stays");
@@ -113,7 +128,7 @@ t.test("agrees with a list of everything ever bound", async () => {
         { maxLength: 60 },
       ),
       (steps) => {
-        const provenance = new Provenance();
+        const provenance = new Provenance(7);
         let list: { who: number; name: string; address: number; expires: number }[] = [];
         let now = 0;
         for (const { who, name, address, ttl, wait, read, sweep } of steps) {
@@ -129,7 +144,7 @@ t.test("agrees with a list of everything ever bound", async () => {
             continue;
           }
           const text = `n${name}.example`;
-          provenance.bind(residents[who]!, [text], [ipv4(address)], ttl, now);
+          bind(provenance, residents[who]!, [text], [ipv4(address)], ttl, now);
           const old = about.find((item) => item.name === text);
           const expires = Math.max(now + Math.max(ttl * 1000 + MINUTE, 10 * MINUTE), old?.expires ?? 0);
           list = list.filter((item) => !(item.who === who && item.address === address && item.name === text));
