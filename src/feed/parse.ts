@@ -35,7 +35,7 @@ export function parseList(body: Uint8Array, { kind, match, format, now }: ParseO
   checkText(body);
   const found = format === undefined ? detectFormat(body) : formatNamed(format);
   const meant = kind === "address" ? "exact" : (match ?? found.match);
-  const out = new ListEntries(kind, meant);
+  const out = new ListEntries(kind, meant, body.length);
   found.read(body, out, now);
   return { ...out.finish(), format: found.name, match: meant };
 }
@@ -47,7 +47,7 @@ export function parseFolder(
   { kind, match }: Pick<ParseOptions, "kind" | "match">,
 ): ReadList {
   const meant = match ?? "exact";
-  const out = new ListEntries(kind, meant);
+  const out = new ListEntries(kind, meant, 0);
   readMISPFolder(path, readFile, out);
   return { ...out.finish(), format: "misp", match: meant };
 }

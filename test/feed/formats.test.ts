@@ -294,7 +294,6 @@ t.test("RPZ", async (t) => {
   t.strictSame(entries, [
     "evil.example",
     "both.example",
-    "both.example",
     "nodata.example",
     "walled.example",
     "local.example",
@@ -324,13 +323,7 @@ t.test("RPZ under $ORIGIN, and of its exceptions the closest", async (t) => {
   ].join("\n");
   const { list: parsed, entries, reasons } = read(list);
   t.equal(parsed.format, "rpz");
-  t.strictSame(entries, [
-    "evil.example",
-    "absolute.example",
-    "a.sub.example",
-    "a.sub.example",
-    "x.tree.a.sub.example",
-  ]);
+  t.strictSame(entries, ["evil.example", "absolute.example", "a.sub.example", "x.tree.a.sub.example"]);
   t.strictSame(reasons.slice(0, 2), ["outside of the zone", "a directive that is not followed"]);
 });
 

@@ -32,7 +32,7 @@ export type NameReach = "feed" | "below" | "whole";
 export class ListEntries {
   readonly kind: FeedSource["kind"];
   readonly #suffix: boolean;
-  readonly #out = new Growing(64 * 1024);
+  readonly #out: Growing;
   readonly #names = new NameExceptions();
   readonly #addresses = new AddressExceptions();
   readonly #scratch = new Growing(1024);
@@ -40,8 +40,10 @@ export class ListEntries {
   #count = 0;
   #refused = 0;
 
-  constructor(kind: FeedSource["kind"], match: FeedSource["match"]) {
+  /** `capacity`: bytes that the entries may well need. */
+  constructor(kind: FeedSource["kind"], match: FeedSource["match"], capacity: number) {
     this.kind = kind;
+    this.#out = new Growing(capacity + 1024);
     this.#suffix = match === "suffix";
   }
 
@@ -142,7 +144,7 @@ export class ListEntries {
     let entries = this.#out.content();
     let count = this.#count;
     if (this.#names.size > 0) {
-      ({ entries, count } = this.#names.apply(entries, (name, gone) => {
+      ({ entries, count } = this.#names.apply(entries, this.#suffix, (name, gone) => {
         const what = gone ? "taken out whole" : "stands for itself alone";
         this.refuse("exception", name, `something that it covers is excepted, so that it ${what}`);
       }));

@@ -1,7 +1,8 @@
 /**
  * Names and addresses that a list takes out again. The compiled feeds hold no negative entries, so exceptions are carried
  * out here, before compiling. What is excepted must never hit: where an entry reaches over an exception, the entry gives
- * way. An address prefix is split around it; a name that stands for everything below keeps only itself.
+ * way. An address prefix is split around it; a name that stands for everything below keeps only itself, and where it was
+ * written to mean only what is below (`*.name`), nothing.
  */
 import { Growing } from "../growing.ts";
 import { ADDRESS_ROW, type AddressRange, appendRange, rangeOfRow } from "./addresses.ts";
@@ -40,8 +41,11 @@ export class NameExceptions {
     if (this.size > MAX_KEPT) throw new FeedBodyError("the list has too many exceptions to be carried out");
   }
 
-  /** The entries without what is excepted. `onNarrowed` hears of each that now stands for itself alone, or for nothing. */
-  apply(entries: Uint8Array, onNarrowed: (name: string, gone: boolean) => void): Taken {
+  /**
+   * The entries without what is excepted. `keepTop`: an entry for everything below means its own name too. `onNarrowed`
+   * hears of each that now stands for that name alone, or (`gone`) for nothing.
+   */
+  apply(entries: Uint8Array, keepTop: boolean, onNarrowed: (name: string, gone: boolean) => void): Taken {
     const out = new Growing(entries.length + 1);
     const text = Buffer.from(entries.buffer, entries.byteOffset, entries.byteLength);
     let count = 0;
@@ -51,10 +55,10 @@ export class NameExceptions {
       const name = text.toString("latin1", below ? at + 1 : at, next - 1);
       const whole = this.#whole.has(name);
       const inTree = this.#trees.has(name) || parents(name).some((parent) => this.#trees.has(parent));
-      const narrowed = below && !inTree && this.#above.has(name);
-      if (narrowed) onNarrowed(name, whole);
-      else if (below && whole && !inTree) onNarrowed(name, true);
-      if (!whole && !(inTree && this.#excepted(name))) {
+      const narrowed = below && !inTree && (whole || this.#above.has(name));
+      const gone = whole || (narrowed && !keepTop) || (inTree && this.#excepted(name));
+      if (narrowed) onNarrowed(name, gone);
+      if (!gone) {
         out.append(text.subarray(narrowed ? at + 1 : at, next));
         count++;
       }

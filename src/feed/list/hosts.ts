@@ -11,23 +11,28 @@ import { isNowhere } from "./nowhere.ts";
 const MAX_WORD = 64;
 const LINE = /^(?:[\d.x]{1,40}|[\da-f:.]*::[\da-f.]*)\s+[^\s"';,={}]+/i;
 const PREAMBLE = /^(?:localhost|localhost[46]?\.localdomain[46]?|local|broadcasthost|ip6-\w+|[0.]+)$/i;
+const PREAMBLE_STARTS = new Set([..."bBiIlL0."].map((char) => char.charCodeAt(0)));
 
 export const hosts: ListFormat = {
   name: "hosts",
   match: "exact",
   score: ({ lines }) => share(lines, LINE),
   read(body, out) {
+    // Hosts files name one address again and again.
+    let last = "";
+    let nowhere: boolean | null = null;
     out.readLines(body, COMMENTS, (start, end, line) => {
       let to = wordEnd(body, start, end);
       if (to - start > MAX_WORD) return "no address at the start of the line";
-      const address = isNowhere(latin1(body, start, to));
-      if (address === null) return "no address at the start of the line";
-      if (!address) return "an address that leads somewhere";
+      const address = latin1(body, start, to);
+      if (address !== last) nowhere = isNowhere(address);
+      last = address;
+      if (nowhere === null) return "no address at the start of the line";
+      if (!nowhere) return "an address that leads somewhere";
       let names = 0;
       for (let at = skipBlanks(body, to, end); at < end && !COMMENTS.has(body[at]!); names++) {
         to = wordEnd(body, at, end);
-        const preamble = to - at <= MAX_WORD && PREAMBLE.test(latin1(body, at, to));
-        const reason = preamble ? null : out.add(body, at, to);
+        const reason = isPreamble(body, at, to) ? null : out.add(body, at, to);
         if (reason !== null) out.refuseLine(body, at, to, line, reason);
         at = skipBlanks(body, to, end);
       }
@@ -35,3 +40,8 @@ export const hosts: ListFormat = {
     });
   },
 };
+
+function isPreamble(body: Uint8Array, start: number, end: number): boolean {
+  if (end - start > MAX_WORD || !PREAMBLE_STARTS.has(body[start]!)) return false;
+  return PREAMBLE.test(latin1(body, start, end));
+}
