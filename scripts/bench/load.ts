@@ -1,16 +1,23 @@
 /**
  * A closed-loop DNS load generator on the project's own batched sockets, since dnsperf stops far below what the faster
- * servers do. Arguments: PORT SECONDS WINDOW NAMES. Prints one JSON object: answers per second and their latency in µs.
+ * servers do. Arguments: PORT SECONDS WINDOW NAMES; with 0 names every one is new. Prints one JSON object: answers per
+ * second, their latency in µs, and all answers with those before the measurement.
  */
 import { loadNative } from "../../src/native/native.ts";
 import { SLOT } from "../../src/native/types.ts";
-import { queryFor } from "./names.ts";
+import { freshQuery, queryFor, setSerial } from "./names.ts";
 
 const [port = 5310, seconds = 3, window = 128, names = 1000] = process.argv.slice(2).map(Number);
 const BATCH = 64;
 const SLOT_SIZE = 1024;
 const LOST_AFTER = 800;
-const queries = Array.from({ length: names }, (_, index) => queryFor(index));
+/** Fresh names before the measurement, enough for code to be compiled; a slow server is not waited for longer. */
+const FRESH_WARMUP = 30_000;
+const LONGEST_WARMUP = 2000;
+const fresh = names === 0;
+// Another start for each run, so that no run asks what one before it asked.
+let serial = Math.floor(Math.random() * 1e6) * 1e6;
+const queries = fresh ? [freshQuery(serial)] : Array.from({ length: names }, (_, index) => queryFor(index));
 const native = loadNative();
 const sentAt = new Float64Array(65536);
 const latencies = new Float64Array(1 << 22);
@@ -39,10 +46,11 @@ const arena = native.openUdpArena(
 
 function ask(slot: number, socket: number, now: number): void {
   const query = queries[next]!;
-  next = next + 1 === names ? 0 : next + 1;
+  next = next + 1 === queries.length ? 0 : next + 1;
   const at = slot * SLOT_SIZE;
   while (sentAt[id] !== 0) id = (id + 1) & 0xffff;
   arena.memory.set(query, at);
+  if (fresh) setSerial(arena.memory, at, serial++);
   arena.memory[at] = id >>> 8;
   arena.memory[at + 1] = id & 255;
   sentAt[id] = now;
@@ -78,10 +86,12 @@ const lost = setInterval(() => {
   fill(Math.min(count, window));
 }, 200);
 
-// Warm: every name once, so that what is measured is answered from the cache.
-fill(Math.min(window, names));
+// Warm: every name once, so that what is measured is answered from the cache; new names, so that the server is.
+fill(fresh ? window : Math.min(window, names));
+const warmSince = performance.now();
 const warm = setInterval(() => {
-  if (answered < names * 2) return;
+  const waited = performance.now() - warmSince;
+  if (fresh ? answered < FRESH_WARMUP && waited < LONGEST_WARMUP : answered < names * 2) return;
   clearInterval(warm);
   measuring = true;
   const before = answered;
@@ -92,7 +102,8 @@ const warm = setInterval(() => {
     const sorted = latencies.subarray(0, measured).sort();
     const microseconds = (share: number): number =>
       Math.round((sorted[Math.floor(measured * share)] ?? 0) * 1000);
-    process.stdout.write(`${JSON.stringify({ rate, p50: microseconds(0.5), p99: microseconds(0.99) })}\n`);
+    const latency = { p50: microseconds(0.5), p99: microseconds(0.99) };
+    process.stdout.write(`${JSON.stringify({ rate, ...latency, answered })}\n`);
     clearInterval(lost);
     arena.close();
   }, seconds * 1000);

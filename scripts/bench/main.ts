@@ -4,7 +4,7 @@
  */
 import { parseArgs } from "node:util";
 import { measureDecisions } from "./decisions.ts";
-import { compareWithDnsmasq } from "./lookups.ts";
+import { type Comparison, compareWithDnsmasq } from "./lookups.ts";
 import { measurePackets } from "./packets.ts";
 
 const { values } = parseArgs({
@@ -15,6 +15,16 @@ const row = (what: string, value: string): void =>
   void process.stdout.write(`  ${what.padEnd(34)}${value.padStart(12)}\n`);
 const heading = (text: string): void => void process.stdout.write(`\n${text}\n`);
 
+const compared = ({ proxy, dnsmasq }: Comparison): void => {
+  row("tidesman", number.format(proxy.rate));
+  row("dnsmasq", number.format(dnsmasq.rate));
+  row("ratio", `${(proxy.rate / dnsmasq.rate).toFixed(2)} x`);
+  row("p50 and p99, tidesman (µs)", `${proxy.p50} / ${proxy.p99}`);
+  row("p50 and p99, dnsmasq (µs)", `${dnsmasq.p50} / ${dnsmasq.p99}`);
+  row("CPU per lookup, tidesman (µs)", proxy.cpu.toFixed(1));
+  row("CPU per lookup, dnsmasq (µs)", dnsmasq.cpu.toFixed(1));
+};
+
 heading("policy engine, decisions per second (1,000 denied names, feeds of 100,000 names and addresses)");
 const decisions = measureDecisions();
 row("lookups", number.format(decisions.lookups));
@@ -24,13 +34,11 @@ row("lookups, of a Set's suffix walk", `${(decisions.lookups / decisions.suffixW
 if (process.getuid?.() !== 0) {
   process.stdout.write("\nThe rest needs root: it makes network namespaces of its own.\n");
 } else {
+  const { cached, forwarded } = await compareWithDnsmasq(Number(values.rounds), Number(values.seconds));
   heading("cached answers per second, one core each for server and generator");
-  const { proxy, dnsmasq } = await compareWithDnsmasq(Number(values.rounds), Number(values.seconds));
-  row("tidesman", number.format(proxy.rate));
-  row("dnsmasq", number.format(dnsmasq.rate));
-  row("ratio", `${(proxy.rate / dnsmasq.rate).toFixed(2)} x`);
-  row("p50 and p99, tidesman (µs)", `${proxy.p50} / ${proxy.p99}`);
-  row("p50 and p99, dnsmasq (µs)", `${dnsmasq.p50} / ${dnsmasq.p99}`);
+  compared(cached);
+  heading("forwarded lookups per second, every name a new one, one core for the server");
+  compared(forwarded);
 
   heading("new UDP flows through a container bridge");
   const { bare, guarded, verdicts, microseconds } = await measurePackets();
