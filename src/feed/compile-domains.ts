@@ -3,29 +3,34 @@
  * hashed; the hashes are sorted, equal ones merged, and slots filled in that order. The same lists and seed give the same
  * bytes.
  */
+import { TidesmanError } from "../errors.ts";
 import {
   BUCKET_SLOTS,
   BUCKET_WORDS,
   DOMAIN,
   DOMAIN_MAGIC,
-  HASH_BITS,
   HEADER,
   HEADER_BYTES,
   homeBucket,
+  LONG_NAME,
+  LONG_SIZE_BITS,
+  MARKER_HASH,
+  NAME_HASH,
   NAME_SLOT,
   OVERFLOW,
+  SIZE_SHIFT,
   SLOTS_AT,
   seal,
   VERSION,
 } from "./format.ts";
 import { GroupTable } from "./groups.ts";
 import { SuffixHash } from "./hash.ts";
-import { learnPieces, PIECE_ROW, PieceCoder } from "./pieces.ts";
+import { BitWriter, CONTEXTS, type CodeSets, learnCodes, NameCoder, SYMBOLS } from "./name-code.ts";
 
 /** Slots filled on average: the fewer, the shorter the probes; the more, the smaller the table. */
-const LOAD = 0.8;
-/** Names that the dictionary is learned from. */
-const SAMPLE = 4096;
+const LOAD = 0.85;
+/** Names that the codes are learned from. */
+const SAMPLE = 0x10000;
 const MARKER = 0xffffffff;
 
 /** `lists`: for each feed its names (`ParsedList.entries`); empty for feeds of addresses. */
@@ -110,8 +115,8 @@ function hashSuffixes({ text, count, dots, starts }: Names, key: readonly [numbe
   return { high, low, names, count: record };
 }
 
-/** The records in order of `high`, `low` and name: two passes of a radix sort by `high`, then its few runs by the rest. */
-function sortByHash({ high, low, names, count }: Records): Uint32Array {
+/** The records in order of `high`, `low` and number: two passes of a radix sort by `high`, then its few runs by the rest. */
+function sortByHash({ high, low, count }: Records): Uint32Array {
   let order = new Uint32Array(count);
   for (let index = 0; index < count; index++) order[index] = index;
   for (const shift of [0, 16]) {
@@ -126,9 +131,12 @@ function sortByHash({ high, low, names, count }: Records): Uint32Array {
     order = next;
   }
   for (let from = 0; from < count; ) {
+    const first = order[from]!;
+    let differ = false;
     let to = from + 1;
-    while (to < count && high[order[to]!] === high[order[from]!]) to++;
-    if (to - from > 1) order.subarray(from, to).sort((a, b) => low[a]! - low[b]! || names[a]! - names[b]!);
+    for (; to < count && high[order[to]!] === high[first]; to++) differ ||= low[order[to]!] !== low[first];
+    // Nearly always all of them are one suffix.
+    if (differ) order.subarray(from, to).sort((a, b) => low[a]! - low[b]! || a - b);
     from = to;
   }
   return order;
@@ -137,7 +145,7 @@ function sortByHash({ high, low, names, count }: Records): Uint32Array {
 /** What the table holds, in its order: one slot for each marker and each distinct name. */
 interface Slots {
   readonly high: Uint32Array;
-  /** As in a bucket: bits of the hash and NAME_SLOT. */
+  /** As in a bucket, but for the sizes of names. */
   readonly words: Uint16Array;
   /** For names: number of one name of that text, and its group. */
   readonly names: Uint32Array;
@@ -159,7 +167,7 @@ function mergeEqual(records: Records, order: Uint32Array, names: Names, groups: 
   let distinct = 0;
   const add = (record: number, name: number, group: number): void => {
     slots.high[slot] = high[record]!;
-    slots.words[slot] = (low[record]! & HASH_BITS) | (name === MARKER ? 0 : NAME_SLOT);
+    slots.words[slot] = name === MARKER ? low[record]! & MARKER_HASH : NAME_SLOT | (low[record]! & NAME_HASH);
     slots.names[slot] = name;
     slots.groups[slot++] = group;
     if (name !== MARKER) distinct++;
@@ -170,7 +178,7 @@ function mergeEqual(records: Records, order: Uint32Array, names: Names, groups: 
     while (to < count && high[order[to]!] === high[first] && low[order[to]!] === low[first]) to++;
     if (to - from === 1) {
       const name = records.names[first]!;
-      add(first, name, name === MARKER ? 0 : groups.number([names.members[name]!]));
+      add(first, name, name === MARKER ? 0 : groups.numberOfOne(names.members[name]!));
       from = to;
       continue;
     }
@@ -208,29 +216,18 @@ function write(
 ): SharedArrayBuffer {
   const homes = Math.max(1, Math.ceil(slots.count / (BUCKET_SLOTS * LOAD)));
   const placed = placeSlots(slots, homes);
-  const coder = new PieceCoder(learnPieces(sampleOf(names)));
-  const groupBytes = groups.size <= 1 ? 0 : groups.size <= 0x100 ? 1 : groups.size <= 0x10000 ? 2 : 4;
-  const coded = new Uint8Array(names.text.length + slots.distinct * groupBytes);
-  let codedLength = 0;
-  const { buckets } = placed;
-  let bucket = -1;
-  for (let slot = 0; slot < slots.count; slot++) {
-    for (; bucket < placed.bucketOf[slot]!; setNamesAt(buckets, ++bucket, codedLength));
-    const name = slots.names[slot]!;
-    if (name === MARKER) continue;
-    for (let index = 0, group = slots.groups[slot]!; index < groupBytes; index++, group >>>= 8) {
-      coded[codedLength++] = group & 0xff;
-    }
-    const start = names.starts[name]!;
-    codedLength = coder.encode(names.text, start, coded, codedLength);
-  }
+  const codes = learnCodes(sampleOf(names));
+  const groupBits = groups.size <= 1 ? 0 : 32 - Math.clz32(groups.size - 1);
+  const { buckets, words } = writeNames(slots, placed, names, codes, groupBits);
 
   const groupWords = groups.words();
   const bucketsAt = HEADER_BYTES;
   const groupsAt = bucketsAt + buckets.byteLength;
-  const piecesAt = groupsAt + groupWords.byteLength;
-  const namesAt = piecesAt + coder.rows.length;
-  const buffer = new SharedArrayBuffer(namesAt + codedLength);
+  const setsAt = groupsAt + groupWords.byteLength;
+  const lengthsAt = setsAt + codes.contexts.byteLength;
+  // Whole words: CONTEXTS is even, SYMBOLS a multiple of four.
+  const namesAt = lengthsAt + codes.lengths.length;
+  const buffer = new SharedArrayBuffer(namesAt + words.byteLength);
   const header = new Uint32Array(buffer, 0, HEADER_BYTES / 4);
   header[HEADER.MAGIC] = DOMAIN_MAGIC;
   header[HEADER.VERSION] = VERSION;
@@ -246,27 +243,28 @@ function write(
   header[DOMAIN.BUCKETS] = buckets.length / BUCKET_WORDS;
   header[DOMAIN.LONGEST_PROBE] = placed.longestProbe;
   header[DOMAIN.BUCKETS_AT] = bucketsAt;
-  header[DOMAIN.PIECES] = coder.rows.length / PIECE_ROW;
-  header[DOMAIN.PIECES_AT] = piecesAt;
+  header[DOMAIN.CODE_SETS] = codes.lengths.length / SYMBOLS;
+  header[DOMAIN.CODE_SETS_AT] = setsAt;
   header[DOMAIN.NAMES_AT] = namesAt;
-  header[DOMAIN.GROUP_BYTES] = groupBytes;
+  header[DOMAIN.GROUP_BITS] = groupBits;
   new Uint16Array(buffer, bucketsAt, buckets.length).set(buckets);
   new Uint32Array(buffer, groupsAt, groupWords.length).set(groupWords);
-  const bytes = new Uint8Array(buffer);
-  bytes.set(coder.rows, piecesAt);
-  bytes.set(coded.subarray(0, codedLength), namesAt);
+  new Uint16Array(buffer, setsAt, CONTEXTS).set(codes.contexts);
+  new Uint8Array(buffer, lengthsAt, codes.lengths.length).set(codes.lengths);
+  new Uint32Array(buffer, namesAt, words.length).set(words);
   seal(buffer);
   return buffer;
 }
 
 interface Placed {
-  /** Filled but for where the names of each bucket begin. */
-  readonly buckets: Uint16Array;
+  /** For every slot the number of its bucket. */
   readonly bucketOf: Uint32Array;
+  readonly homes: number;
+  readonly buckets: number;
   readonly longestProbe: number;
 }
 
-/** Puts every slot into its home bucket, or where that is full into the next one with room. */
+/** Gives every slot its home bucket, or where that is full the next one with room. */
 function placeSlots(slots: Slots, homes: number): Placed {
   const bucketOf = new Uint32Array(slots.count);
   let bucket = 0;
@@ -282,21 +280,52 @@ function placeSlots(slots: Slots, homes: number): Placed {
     used++;
     longestProbe = Math.max(longestProbe, bucket - home + 1);
   }
-  const buckets = new Uint16Array(Math.max(homes, bucket + 1) * BUCKET_WORDS);
+  return { bucketOf, homes, buckets: Math.max(homes, bucket + 1), longestProbe };
+}
+
+/** The buckets, and the names in their order. */
+function writeNames(
+  slots: Slots,
+  placed: Placed,
+  names: Names,
+  codes: CodeSets,
+  groupBits: number,
+): { buckets: Uint16Array; words: Uint32Array } {
+  const buckets = new Uint16Array(placed.buckets * BUCKET_WORDS);
+  const coder = new NameCoder(codes);
+  const bits = new BitWriter();
+  let bucket = -1;
   for (let slot = 0; slot < slots.count; slot++) {
-    const at = bucketOf[slot]! * BUCKET_WORDS;
-    buckets[at + SLOTS_AT + (buckets[at + 2]! & 0xff)] = slots.words[slot]!;
+    const into = placed.bucketOf[slot]!;
+    while (bucket < into) {
+      bucket++;
+      buckets[bucket * BUCKET_WORDS] = bits.units & 0xffff;
+      buckets[bucket * BUCKET_WORDS + 1] = bits.units / 0x10000;
+    }
+    const at = into * BUCKET_WORDS;
+    let word = slots.words[slot]!;
+    const name = slots.names[slot]!;
+    if (name !== MARKER) {
+      coder.encode(names.text, names.starts[name]!);
+      let size = Math.ceil((groupBits + coder.length) / 2);
+      if (size >= LONG_NAME) {
+        bits.add(size + LONG_SIZE_BITS / 2, LONG_SIZE_BITS);
+        size = LONG_NAME;
+      }
+      word |= size << SIZE_SHIFT;
+      bits.add(slots.groups[slot]!, groupBits);
+      bits.addName(coder);
+    }
+    buckets[at + SLOTS_AT + (buckets[at + 2]! & 0xff)] = word;
     buckets[at + 2]!++;
-    for (let passed = homeBucket(slots.high[slot]!, homes); passed < bucketOf[slot]!; passed++) {
+    for (let passed = homeBucket(slots.high[slot]!, placed.homes); passed < into; passed++) {
       buckets[passed * BUCKET_WORDS + 2]! |= OVERFLOW;
     }
   }
-  return { buckets, bucketOf, longestProbe };
-}
-
-function setNamesAt(buckets: Uint16Array, bucket: number, place: number): void {
-  buckets[bucket * BUCKET_WORDS] = place & 0xffff;
-  buckets[bucket * BUCKET_WORDS + 1] = place >>> 16;
+  if (bits.units > 0xffffffff) {
+    throw new TidesmanError("TM_FEED", `${slots.distinct} names are more than a domain set can hold`);
+  }
+  return { buckets, words: bits.words() };
 }
 
 /** Names spread evenly over all, each with its line feed. */

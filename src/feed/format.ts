@@ -2,7 +2,7 @@
 import { crc32 } from "node:zlib";
 import { TidesmanError } from "../errors.ts";
 
-export const VERSION = 1;
+export const VERSION = 2;
 /** "TMDS" and "TMAS" as a word in the byte order of this machine: a buffer of the other order is not recognised. */
 export const DOMAIN_MAGIC = wordOf("TMDS");
 export const ADDRESS_MAGIC = wordOf("TMAS");
@@ -29,10 +29,10 @@ export const DOMAIN = {
   BUCKETS: 12,
   LONGEST_PROBE: 13,
   BUCKETS_AT: 14,
-  PIECES: 15,
-  PIECES_AT: 16,
+  CODE_SETS: 15,
+  CODE_SETS_AT: 16,
   NAMES_AT: 17,
-  GROUP_BYTES: 18,
+  GROUP_BITS: 18,
 } as const;
 
 /** Words of the header of an address set. */
@@ -47,7 +47,14 @@ export const SLOTS_AT = 3;
 export const OVERFLOW = 0x100;
 /** In a slot: a name, not only a marker. */
 export const NAME_SLOT = 0x8000;
-export const HASH_BITS = 0x7fff;
+/** Bits of the hash in the slot of a marker, and in that of a name. */
+export const MARKER_HASH = 0x7fff;
+export const NAME_HASH = 0xff;
+/** Where the size of a name stands in its slot, and the size of a name whose true one stands before it. */
+export const SIZE_SHIFT = 8;
+export const LONG_NAME = 127;
+/** Bits of a true size. */
+export const LONG_SIZE_BITS = 12;
 
 /** Words of a prefix row. */
 export const IPV4_ROW = 3;

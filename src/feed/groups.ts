@@ -2,37 +2,46 @@
  * The sets of feeds that entries belong to. Few differ, so an entry holds the number of its group, and a hit is told from
  * the group's members. Layout: see index.ts.
  */
+import { TidesmanError } from "../errors.ts";
 import type { FeedHit } from "../policy/types.ts";
 import { HEADER } from "./format.ts";
 import type { FeedSource } from "./types.ts";
 
 /** Numbers the groups while a set is compiled. A member is the feed's number × 2, plus 1 for "and all below". */
 export class GroupTable {
-  readonly #numbers = new Map<number | string, number>();
+  readonly #numbers = new Map<string, number>();
+  /** The groups of one member: by far the most asked for. */
+  readonly #single: (number | undefined)[] = [];
   readonly #groups: (readonly number[])[] = [];
 
   get size(): number {
     return this.#groups.length;
   }
 
+  /** The number of the group of one member. */
+  numberOfOne(member: number): number {
+    let number = this.#single[member];
+    if (number === undefined) {
+      number = this.#groups.push([member]) - 1;
+      this.#single[member] = number;
+    }
+    return number;
+  }
+
   /** The number of the group of `members`, in any order and repeated as may be. */
   number(members: readonly number[]): number {
-    if (members.length === 1) return this.#numberOf(members[0]!, members);
     // Where a feed lists a name with all below it, its plain listing of the same name adds nothing.
     const kept = [...new Set(members)]
       .sort((a, b) => a - b)
       .filter((member, _, all) => {
         return (member & 1) === 1 || !all.includes(member + 1);
       });
-    return kept.length === 1 ? this.#numberOf(kept[0]!, kept) : this.#numberOf(kept.join(), kept);
-  }
-
-  #numberOf(key: number | string, group: readonly number[]): number {
+    if (kept.length === 1) return this.numberOfOne(kept[0]!);
+    const key = kept.join();
     let number = this.#numbers.get(key);
     if (number === undefined) {
-      number = this.#groups.length;
+      number = this.#groups.push(kept) - 1;
       this.#numbers.set(key, number);
-      this.#groups.push(group);
     }
     return number;
   }
@@ -45,6 +54,40 @@ export class GroupTable {
   }
 }
 
+/** Where the text of an entry is read when somebody asks for it. */
+export interface EntryText {
+  textAt(word: number, shift: number): string;
+}
+
+/** A hit on a name. Most are only counted and ranked, so that the text of the entry is made when it is read. */
+class NameHit implements FeedHit {
+  readonly feed: string;
+  readonly match: FeedHit["match"];
+  declare readonly effect?: NonNullable<FeedHit["effect"]>;
+  readonly #names: EntryText;
+  readonly #word: number;
+  readonly #shift: number;
+
+  constructor(
+    { name, effect }: FeedSource,
+    match: FeedHit["match"],
+    names: EntryText,
+    word: number,
+    shift: number,
+  ) {
+    this.feed = name;
+    this.match = match;
+    if (effect !== undefined) this.effect = effect;
+    this.#names = names;
+    this.#word = word;
+    this.#shift = shift;
+  }
+
+  get entry(): string {
+    return this.#names.textAt(this.#word, this.#shift);
+  }
+}
+
 /** Reads the groups of a compiled set. */
 export class Groups {
   readonly count: number;
@@ -52,11 +95,17 @@ export class Groups {
   readonly #members: Uint32Array;
   readonly #sources: readonly FeedSource[];
 
+  /** Throws TM_FEED when the table does not fit into the buffer. */
   constructor(buffer: SharedArrayBuffer, header: Uint32Array, sources: readonly FeedSource[]) {
     this.count = header[HEADER.GROUPS]!;
     const at = header[HEADER.GROUPS_AT]!;
     this.#starts = new Uint32Array(buffer, at, this.count + 1);
-    this.#members = new Uint32Array(buffer, at + (this.count + 1) * 4, this.#starts[this.count]!);
+    const members = this.#starts[this.count]!;
+    const membersAt = at + (this.count + 1) * 4;
+    if (membersAt + members * 4 > buffer.byteLength) {
+      throw new TidesmanError("TM_FEED", "the groups of the compiled feeds are cut; compile the feeds again");
+    }
+    this.#members = new Uint32Array(buffer, membersAt, members);
     this.#sources = sources;
   }
 
@@ -75,23 +124,38 @@ export class Groups {
     return false;
   }
 
-  /** Adds a hit for every feed of the group; `whole`: the entry is all of the name asked for. */
-  addHits(hits: FeedHit[], group: number, entry: string, whole: boolean): void {
+  /**
+   * The hits, and one more for every feed of the group of the name at bit `shift` of word `word`; `whole`: that name is all
+   * of the one asked for.
+   */
+  withNameHits(
+    hits: readonly FeedHit[],
+    group: number,
+    whole: boolean,
+    names: EntryText,
+    word: number,
+    shift: number,
+  ): readonly FeedHit[] {
     const end = this.#starts[group + 1]!;
+    let all = hits;
     for (let index = this.#starts[group]!; index < end; index++) {
       const member = this.#members[index]!;
-      if ((member & 1) === 0 && !whole) continue;
-      this.#add(hits, member, entry, (member & 1) === 1 ? "suffix" : "exact");
+      const below = (member & 1) === 1;
+      if (!below && !whole) continue;
+      const source = this.#sources[member >>> 1]!;
+      const hit = new NameHit(source, below ? "suffix" : "exact", names, word, shift);
+      // Nearly always the only one, and an array made by `push` would have room for 17.
+      all = all.length === 0 ? [hit] : [...all, hit];
     }
+    return all;
   }
 
   /** Adds a hit on an address for every feed of the group. */
   addAddressHits(hits: FeedHit[], group: number, entry: string): void {
-    for (const member of this.members(group)) this.#add(hits, member, entry, "address");
-  }
-
-  #add(hits: FeedHit[], member: number, entry: string, match: FeedHit["match"]): void {
-    const { name, effect } = this.#sources[member >>> 1]!;
-    hits.push(effect === undefined ? { feed: name, entry, match } : { feed: name, entry, match, effect });
+    for (const member of this.members(group)) {
+      const { name: feed, effect } = this.#sources[member >>> 1]!;
+      const hit = { feed, entry, match: "address" } as const;
+      hits.push(effect === undefined ? hit : { ...hit, effect });
+    }
   }
 }

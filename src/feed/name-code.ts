@@ -1,0 +1,292 @@
+/**
+ * How names are stored in about half their bytes: Huffman codes of single characters, chosen by the two characters before
+ * (the code of `o` behind `.c` is one bit). Equal names have equal bits and no name's bits begin another's, so that a
+ * question is compared with a stored name by coding it on the way, 32 bits at a time; nothing is decoded. Codes are
+ * canonical and at most 15 bits long, hence told by their lengths alone (RFC 1951 section 3.2.2), first bit lowest.
+ *
+ * A context (two characters) that the sample holds often has a set of codes of its own; others share that of their second
+ * character, or the one for all.
+ */
+
+/** Ends a name; the context at its beginning is two of it. */
+const END = 0;
+const ALPHABET = "\nabcdefghijklmnopqrstuvwxyz0123456789-_.";
+/** Symbols of the alphabet. */
+export const SYMBOLS = ALPHABET.length;
+const DOT = SYMBOLS - 1;
+/** Pairs of symbols. */
+export const CONTEXTS = SYMBOLS * SYMBOLS;
+const NO_SYMBOL = 255;
+const MAX_LENGTH = 15;
+/** A name of 253 characters and its end, at MAX_LENGTH bits each, in words. */
+const MAX_WORDS = 120;
+/** The same in bytes of text. */
+const MAX_TEXT = 254;
+/** How often the sample must hold a context for codes of its own. */
+const ENOUGH = 256;
+
+/** Symbol of a byte of stored text, and of a byte of a label in a question: any case, but no dot or line feed. */
+const TEXT_SYMBOL = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const symbol = ALPHABET.indexOf(String.fromCharCode(byte));
+  return symbol < 0 ? NO_SYMBOL : symbol;
+});
+const LABEL_SYMBOL = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const symbol = TEXT_SYMBOL[byte >= 65 && byte <= 90 ? byte + 32 : byte]!;
+  return symbol === END || symbol === DOT ? NO_SYMBOL : symbol;
+});
+
+/** Sets of codes as stored. */
+export interface CodeSets {
+  /** For each context (first symbol × SYMBOLS + second) the number of its set. */
+  readonly contexts: Uint16Array;
+  /** For each set the length in bits of the code of each symbol. */
+  readonly lengths: Uint8Array;
+}
+
+/** Learns codes from names, each ended by a line feed. Deterministic. */
+export function learnCodes(sample: Uint8Array): CodeSets {
+  const counts = new Uint32Array(CONTEXTS * SYMBOLS);
+  let context = END;
+  for (const byte of sample) {
+    const symbol = TEXT_SYMBOL[byte]!;
+    counts[context * SYMBOLS + symbol]!++;
+    context = symbol === END ? END : (context % SYMBOLS) * SYMBOLS + symbol;
+  }
+  const ofSecond = new Uint32Array(SYMBOLS * SYMBOLS);
+  const ofAll = new Uint32Array(SYMBOLS);
+  for (const [index, count] of counts.entries()) {
+    ofSecond[index % ofSecond.length]! += count;
+    ofAll[index % SYMBOLS]! += count;
+  }
+  const sets = [codeLengths(ofAll)];
+  const addSet = (of: Uint32Array, index: number, otherwise: number): number => {
+    const row = of.subarray(index * SYMBOLS, (index + 1) * SYMBOLS);
+    if (row.reduce((sum, count) => sum + count, 0) < ENOUGH) return otherwise;
+    return sets.push(codeLengths(row)) - 1;
+  };
+  const seconds = Uint16Array.from({ length: SYMBOLS }, (_, second) => addSet(ofSecond, second, 0));
+  const contexts = Uint16Array.from({ length: CONTEXTS }, (_, index) => {
+    return addSet(counts, index, seconds[index % SYMBOLS]!);
+  });
+  return { contexts, lengths: Buffer.concat(sets) };
+}
+
+/** Huffman's lengths for symbols that occur so often; flatter where one would be longer than MAX_LENGTH. */
+function codeLengths(counts: Uint32Array): Uint8Array {
+  let weights = Array.from(counts, (count) => count * 64 + 1);
+  for (;;) {
+    const lengths = huffman(weights);
+    if (lengths.every((length) => length <= MAX_LENGTH)) return lengths;
+    weights = weights.map((weight) => Math.floor(weight / 4) + 1);
+  }
+}
+
+/** Two queues, leaves by weight and joined nodes in the order of their making, of which the lightest two are joined. */
+function huffman(weights: readonly number[]): Uint8Array {
+  const leaves = weights.map((weight, symbol) => ({ weight, symbol, parent: -1 }));
+  const nodes = leaves.slice().sort((a, b) => a.weight - b.weight || a.symbol - b.symbol);
+  let leaf = 0;
+  let joined = weights.length;
+  const lightest = (): number => {
+    const next = joined < nodes.length ? nodes[joined]!.weight : Number.POSITIVE_INFINITY;
+    return leaf < weights.length && nodes[leaf]!.weight <= next ? leaf++ : joined++;
+  };
+  while (nodes.length < weights.length * 2 - 1) {
+    const one = nodes[lightest()]!;
+    const other = nodes[lightest()]!;
+    one.parent = other.parent = nodes.length;
+    nodes.push({ weight: one.weight + other.weight, symbol: -1, parent: -1 });
+  }
+  return Uint8Array.from(leaves, ({ parent }) => {
+    let length = 0;
+    for (let node = parent; node >= 0; node = nodes[node]!.parent) length++;
+    return length;
+  });
+}
+
+/** Codes names, and compares and reads coded ones. */
+export class NameCoder {
+  /** Bits of the name that `encode` coded last, and how many. */
+  readonly bits = new Uint32Array(MAX_WORDS);
+  length = 0;
+  /** For each context, where its set begins in `#codes`. */
+  readonly #sets: Uint32Array;
+  /** For each set and symbol: the code, first bit lowest, and below it its length in four bits. */
+  readonly #codes: Uint32Array;
+  /** For each set its symbols, those with short codes first: the likely ones. */
+  readonly #likely: Uint8Array;
+
+  constructor({ contexts, lengths }: CodeSets) {
+    this.#sets = Uint32Array.from(contexts, (set) => set * SYMBOLS);
+    this.#codes = new Uint32Array(lengths.length);
+    this.#likely = new Uint8Array(lengths.length);
+    for (let set = 0; set < lengths.length; set += SYMBOLS) {
+      let code = 0;
+      let next = set;
+      for (let length = 1; length <= MAX_LENGTH; length++, code <<= 1) {
+        for (let at = set; at < set + SYMBOLS; at++) {
+          if (lengths[at] !== length) continue;
+          this.#codes[at] = (reversed(code++, length) << 4) | length;
+          this.#likely[next++] = at - set;
+        }
+      }
+    }
+  }
+
+  /** Codes the name that begins at `text[start]` and ends in a line feed to `bits`. */
+  encode(text: Uint8Array, start: number): void {
+    const { bits } = this;
+    const codes = this.#codes;
+    const sets = this.#sets;
+    let held = 0;
+    let count = 0;
+    let word = 0;
+    let first = END;
+    let second = END;
+    for (let at = start, symbol = -1; symbol !== END; at++) {
+      symbol = TEXT_SYMBOL[text[at]!]!;
+      const code = codes[sets[first * SYMBOLS + second]! + symbol]!;
+      const length = code & 15;
+      held |= (code >>> 4) << count;
+      count += length;
+      if (count >= 32) {
+        bits[word++] = held;
+        count -= 32;
+        held = code >>> (4 + length - count);
+      }
+      first = second;
+      second = symbol;
+    }
+    bits[word] = held;
+    this.length = word * 32 + count;
+  }
+
+  /**
+   * Whether the bits from bit `shift` of `words[word]` on are the name in wire form whose first label begins at
+   * `bytes[from]` and whose root stands at `bytes[end]`.
+   */
+  equals(
+    words: Uint32Array,
+    word: number,
+    shift: number,
+    bytes: Uint8Array,
+    from: number,
+    end: number,
+  ): boolean {
+    const codes = this.#codes;
+    const sets = this.#sets;
+    let place = word + (shift >>> 5);
+    let stored = bitsAt(words, place, shift & 31);
+    let held = 0;
+    let count = 0;
+    let first = END;
+    let second = END;
+    let next = from + bytes[from]! + 1;
+    for (let at = from + 1; at <= end; at++) {
+      let symbol: number;
+      if (at === next) {
+        symbol = at === end ? END : DOT;
+        next += bytes[at]! + 1;
+      } else {
+        symbol = LABEL_SYMBOL[bytes[at]!]!;
+        if (symbol === NO_SYMBOL) return false;
+      }
+      const code = codes[sets[first * SYMBOLS + second]! + symbol]!;
+      const length = code & 15;
+      held |= (code >>> 4) << count;
+      count += length;
+      if (count >= 32) {
+        if (held !== stored) return false;
+        stored = bitsAt(words, ++place, shift & 31);
+        count -= 32;
+        held = code >>> (4 + length - count);
+      }
+      first = second;
+      second = symbol;
+    }
+    return count === 0 || (held ^ stored) << (32 - count) === 0;
+  }
+
+  /** Writes the name that begins at bit `shift` of `words[word]` as text, line feed included, to `out[at]`; returns the place behind. */
+  decode(words: Uint32Array, word: number, shift: number, out: Uint8Array, at: number): number {
+    // Rubbish may have no end.
+    const last = Math.min(out.length, at + MAX_TEXT);
+    let place = at;
+    let bit = shift;
+    let context = END;
+    for (let symbol = -1; symbol !== END && place < last; ) {
+      const set = this.#sets[context]!;
+      const next = bitsAt(words, word + (bit >>> 5), bit & 31);
+      symbol = END;
+      for (let likely = set; likely < set + SYMBOLS; likely++) {
+        const code = this.#codes[set + this.#likely[likely]!]!;
+        if ((next ^ (code >>> 4)) << (32 - (code & 15)) !== 0) continue;
+        symbol = this.#likely[likely]!;
+        bit += code & 15;
+        break;
+      }
+      out[place++] = ALPHABET.charCodeAt(symbol);
+      context = (context % SYMBOLS) * SYMBOLS + symbol;
+    }
+    return place;
+  }
+}
+
+/** 32 bits from bit `shift` (0 … 31) of `words[word]` on, the first one lowest, as a signed number. */
+export function bitsAt(words: Uint32Array, word: number, shift: number): number {
+  // A shift by 32 would be one by 0, hence two.
+  return (words[word]! >>> shift) | ((words[word + 1]! << 1) << (31 - shift));
+}
+
+function reversed(code: number, length: number): number {
+  let result = 0;
+  for (let bit = 0; bit < length; bit++) result |= ((code >>> bit) & 1) << (length - 1 - bit);
+  return result;
+}
+
+/** Bits that are written one after the other, the first one lowest. */
+export class BitWriter {
+  #words = new Uint32Array(1024);
+  #word = 0;
+  #shift = 0;
+
+  /** Bits so far, in units of two. */
+  get units(): number {
+    return this.#word * 16 + this.#shift / 2;
+  }
+
+  /** Appends the lowest `count` bits (0 … 32) of `value`, which has no others. */
+  add(value: number, count: number): void {
+    if (this.#word + 2 > this.#words.length) {
+      const grown = new Uint32Array(this.#words.length * 2);
+      grown.set(this.#words);
+      this.#words = grown;
+    }
+    this.#words[this.#word]! |= value << this.#shift;
+    this.#words[this.#word + 1] = (value >>> 1) >>> (31 - this.#shift);
+    this.#shift += count;
+    if (this.#shift >= 32) {
+      this.#shift -= 32;
+      this.#word++;
+    }
+  }
+
+  /** Appends the name that `coder` coded last, and a zero where that makes the number of bits even. */
+  addName(coder: NameCoder): void {
+    for (let word = 0, left = coder.length; left > 0; word++, left -= 32) {
+      this.add(coder.bits[word]!, Math.min(left, 32));
+    }
+    this.#shift += this.#shift & 1;
+    if (this.#shift === 32) {
+      this.#shift = 0;
+      this.#word++;
+    }
+  }
+
+  /** The words written, and a zero behind them for readers of 32 bits. */
+  words(): Uint32Array {
+    const words = new Uint32Array(this.#word + 2);
+    words.set(this.#words.subarray(0, this.#word + 1));
+    return words;
+  }
+}
