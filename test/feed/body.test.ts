@@ -174,6 +174,7 @@ t.test("detection looks at more than the first line", async (t) => {
     ["! Title\n! x\n##.banner\n||a.example^\nexample.com##.ad\n", "adblock"],
     ["192.0.2.0/24\n198.51.100.7\n", "plain"],
     ['{"unknown": true}', "plain"],
+    [`{"objects":[{"description":"${"x".repeat(2000)}","type":"indicator"}]}`, "stix"],
     ['{\n  "objects": [\n    { "type": "indicator" }\n  ],\n  "type": "bundle"\n}', "stix"],
   ];
   for (const [body, format] of cases)
@@ -217,6 +218,40 @@ t.test("addresses that lead nowhere", async (t) => {
     t.equal(isNowhere(text), false, text);
   for (const text of ["", ".", "1.2.3.4.5", "evil.example", "0.0.0.0:80", "1..2", "x"])
     t.equal(isNowhere(text), null, text);
+});
+
+t.test("long lines cost what their bytes cost, in every format", async (t) => {
+  // Quadratic behaviour in the length of a line would make this test time out.
+  const fill = (text: string): string => text.repeat(Math.floor(16_000 / text.length));
+  const lines = [
+    `${fill(" ")}x`,
+    `a.example${fill(" ")}x`,
+    `||a.example^${fill(" ")}x`,
+    `address=${fill("/a")}/ x`,
+    `local-data: "a.example A${fill(" ")}`,
+    `local-zone: "a.example"${fill(" ")}`,
+    `zone "a.example" { ${fill("/*")}`.slice(0, 4000),
+    `a.example CNAME .${fill(" ")}x`,
+    `"a", ${fill('"",')}`,
+    `{"cidr":"${fill("[")}`,
+    fill("}"),
+    fill("-"),
+    fill("1."),
+    fill("#"),
+    fill("|"),
+    fill("@"),
+  ];
+  for (const format of [undefined, ...LIST_FORMATS]) {
+    for (const line of lines) {
+      const body = Buffer.from(`good.example\n${`${line}\n`.repeat(100)}`);
+      try {
+        parseList(body, { kind: "domain", now: 0, ...(format === undefined ? {} : { format }) });
+      } catch (error) {
+        if (!(error instanceof FeedBodyError)) throw error;
+      }
+    }
+  }
+  t.pass();
 });
 
 t.test("whatever the bytes, in any format: entries or an error of the body, and no wrong name", async () => {

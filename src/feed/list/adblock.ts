@@ -5,7 +5,7 @@
  * something about pages, and are refused.
  */
 import { type ListFormat, share } from "./format.ts";
-import { latin1, MAX_LINE } from "./lines.ts";
+import { beforeComment, latin1, MAX_LINE } from "./lines.ts";
 
 const COMMENT = new Set([33]);
 const AT = 64;
@@ -38,7 +38,7 @@ export const adblock: ListFormat = {
       const inRule = body.subarray(at, end).indexOf(CARET);
       if (inRule < 0) return "no rule for a whole host";
       const caret = at + inRule;
-      const rest = latin1(body, caret + 1, end).replace(/\s+[#!].*$/, "");
+      const rest = beforeComment(latin1(body, caret + 1, end), "#!");
       if (rest !== "" && rest !== "|") {
         if (!rest.startsWith("$")) return "no rule for a whole host";
         if (!/^\$(?:(?:important|all)(?:,|$))+$/.test(rest)) return "a rule with options";

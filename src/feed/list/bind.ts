@@ -35,20 +35,9 @@ export const bind: ListFormat = {
     let inComment = false;
     out.readLines(body, COMMENTS, (start, end, line) => {
       if (end - start > MAX_STATEMENT) return "line too long";
-      let text = Buffer.from(body.subarray(start, end)).toString("latin1");
-      if (inComment) {
-        const at = text.indexOf("*/");
-        if (at < 0) return null;
-        inComment = false;
-        text = text.slice(at + 2);
-      }
-      text = text.replace(/\/\*.*?\*\//g, " ").replace(/(?:^|\s)(?:\/\/|#).*$/, "");
-      const comment = text.indexOf("/*");
-      if (comment >= 0) {
-        inComment = true;
-        text = text.slice(0, comment);
-      }
-      text = text.trim();
+      const bare = withoutComments(Buffer.from(body.subarray(start, end)).toString("latin1"), inComment);
+      inComment = bare.open;
+      const text = bare.text.trim();
       if (text === "") return null;
       if (open !== "" && /^zone\s/i.test(text)) {
         out.refuseLine(body, ...place, "a zone that does not end");
@@ -68,3 +57,28 @@ export const bind: ListFormat = {
     if (open !== "") out.refuseLine(body, ...place, "a zone that does not end");
   },
 };
+
+/** A line without its comments (C, C++ and shell style); `open`: whether one of C style goes on behind it. */
+function withoutComments(line: string, open: boolean): { readonly text: string; readonly open: boolean } {
+  let text = "";
+  let inside = open;
+  for (let at = 0; at < line.length; ) {
+    if (inside) {
+      const end = line.indexOf("*/", at);
+      if (end < 0) return { text, open: true };
+      inside = false;
+      at = end + 2;
+      continue;
+    }
+    if (line.startsWith("/*", at)) {
+      inside = true;
+      text += " ";
+      at += 2;
+      continue;
+    }
+    const blankBefore = at === 0 || /\s/.test(line[at - 1]!);
+    if (blankBefore && (line[at] === "#" || line.startsWith("//", at))) break;
+    text += line[at++];
+  }
+  return { text, open: inside };
+}

@@ -5,10 +5,11 @@
  * are refused, as are all other settings.
  */
 import { type ListFormat, share } from "./format.ts";
+import { beforeComment } from "./lines.ts";
 import { isNowhere } from "./nowhere.ts";
 
 const HASH = new Set([35]);
-const LINE = /^(?:address|server|local)\s*=\s*((?:\/[^/\s#]+)+)\/(\S*)(?:\s+#.*)?$/;
+const LINE = /^(?:address|server|local)\s*=\s*((?:\/[^/\s#]+)+)\/([^\s/]*)$/;
 
 export const dnsmasq: ListFormat = {
   name: "dnsmasq",
@@ -16,7 +17,7 @@ export const dnsmasq: ListFormat = {
   score: ({ lines }) => share(lines, /^(?:address|server|local)\s*=\s*\/[^/]+\//),
   read(body, out) {
     out.readTextLines(body, HASH, (text) => {
-      const [, names = "", target = ""] = LINE.exec(text) ?? [];
+      const [, names = "", target = ""] = LINE.exec(beforeComment(text, "#")) ?? [];
       if (names === "") return "no `address=/name/`, `server=/name/` or `local=/name/`";
       const open = text.startsWith("server") && target === "#";
       if (!open && target !== "" && !(text.startsWith("address") && (target === "#" || isNowhere(target)))) {

@@ -15,13 +15,15 @@ export interface ListFormat {
 
 /** The beginning of a body. */
 export interface ListSample {
-  /** Lines that no format takes for a comment, outer blanks cut off, cut to `MAX_SAMPLE_LINE` characters. */
+  /** Lines that no format takes for a comment, outer blanks cut off, long ones cut. */
   readonly lines: readonly string[];
   readonly comments: readonly string[];
 }
 
 const MAX_SAMPLE_LINES = 400;
 const MAX_SAMPLE_LINE = 512;
+/** JSON often has no lines, and keys that tell may stand behind long texts. */
+const MAX_SAMPLE_JSON = 64 * 1024;
 const MAX_SAMPLE_BYTES = 1024 * 1024;
 
 export function sampleOf(body: Uint8Array): ListSample {
@@ -30,7 +32,8 @@ export function sampleOf(body: Uint8Array): ListSample {
   // The cut may fall into a line: what is left of it is one line of many.
   forEachLine(body.subarray(0, MAX_SAMPLE_BYTES), NO_COMMENTS, (start, end) => {
     if (lines.length >= MAX_SAMPLE_LINES) return;
-    const line = latin1(body, start, Math.min(end, start + MAX_SAMPLE_LINE));
+    const most = body[start] === 123 || body[start] === 91 ? MAX_SAMPLE_JSON : MAX_SAMPLE_LINE;
+    const line = latin1(body, start, Math.min(end, start + most));
     if (!/^(?:[#!;]|\/\/)/.test(line)) lines.push(line);
     else if (comments.length < MAX_SAMPLE_LINES) comments.push(line);
   });

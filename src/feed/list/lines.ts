@@ -55,3 +55,15 @@ export function isCommentOrEmpty(body: Uint8Array, from: number, end: number): b
 export function latin1(bytes: Uint8Array, start: number, end: number): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1", start, end);
 }
+
+/**
+ * `text` up to the first of `marks` that begins it or stands behind a blank, without the blanks before that: what a trailing
+ * comment leaves. Takes one look at each character, however many blanks there are.
+ */
+export function beforeComment(text: string, marks: string): string {
+  for (let at = 0; at < text.length; at++) {
+    if (marks.includes(text[at]!) && (at === 0 || isBlank(text.charCodeAt(at - 1))))
+      return text.slice(0, at).trimEnd();
+  }
+  return text.trimEnd();
+}

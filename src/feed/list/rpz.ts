@@ -45,7 +45,8 @@ class ZoneFile {
   }
 
   line(raw: string, indented: boolean): string | null {
-    const text = raw.replace(/\s*;.*$/, "");
+    const comment = raw.indexOf(";");
+    const text = comment < 0 ? raw : raw.slice(0, comment).trimEnd();
     if (this.#open) {
       if (text.includes(")")) this.#open = false;
       return null;

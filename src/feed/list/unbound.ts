@@ -8,7 +8,7 @@ import { isNowhere } from "./nowhere.ts";
 
 const HASH = new Set([35]);
 const ZONE = /^local-zone:\s*(["']?)([^\s"']+)\1\s+["']?([a-z_]+)["']?(?:\s+#.*)?$/i;
-const DATA = /^local-data:\s*(["'])([^\s"']+)\s+(?:\d+\s+)?(?:in\s+)?(\w+)\s+([^"']*)\1(?:\s+#.*)?$/i;
+const DATA = /^local-data:\s*(["'])([^\s"']+)\s+(?:\d+\s+)?(?:in\s+)?(\w+)\s+([^\s"'][^"']*)\1(?:\s+#.*)?$/i;
 const REFUSING =
   /^(?:deny|refuse|static|redirect|inform_deny|inform_redirect|always_(?:refuse|nxdomain|nodata|deny|null)|block_aaaa?)$/i;
 const OPEN = /^(?:transparent|typetransparent|always_transparent|inform|nodefault)$/i;
