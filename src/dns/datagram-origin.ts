@@ -50,7 +50,8 @@ class DatagramAsker implements Asker {
     if (!this.#held) return;
     const { memory, meta, slotSize } = this.#datagrams;
     const slot = this.#datagrams.slot();
-    meta.set(this.#row, slot * SLOT.STRIDE);
+    const row = slot * SLOT.STRIDE;
+    for (let index = 0; index < SLOT.STRIDE; index++) meta[row + index] = this.#row[index]!;
     copyBytes(message, 0, memory, slot * slotSize, length);
     this.#datagrams.send(slot, this.#socket, length);
     this.release();

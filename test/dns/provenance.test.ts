@@ -110,6 +110,25 @@ t.test("caps: the longest unused go first, and only lost addresses end shortcuts
   t.same(names(provenance, c, ipv4(51), 401), []);
 });
 
+t.test("names whose hashes are the same stay apart, also when one of them goes", async (t) => {
+  // Found by search for this seed.
+  const twins = ["zqtwnbd291uuh.example", "h0ceti88slve.example"];
+  for (const [first = "", second = ""] of [twins, twins.toReversed()]) {
+    const provenance = new Provenance(7);
+    const c = resident("c");
+    bind(provenance, c, [first], [ipv4(1)], 0, 0);
+    bind(provenance, c, [second], [ipv4(2)], 3600, 0);
+    t.same(names(provenance, c, ipv4(1), 1), [first]);
+    t.same(names(provenance, c, ipv4(2), 1), [second]);
+    provenance.sweep(11 * MINUTE);
+    t.equal(provenance.count, 1);
+    bind(provenance, c, [second], [ipv4(2), ipv4(3)], 60, 12 * MINUTE);
+    bind(provenance, c, [first], [ipv4(3)], 60, 12 * MINUTE);
+    t.same(names(provenance, c, ipv4(3), 12 * MINUTE), [first, second]);
+    t.equal(provenance.count, 3);
+  }
+});
+
 t.test("agrees with a list of everything ever bound", async () => {
   const table = new ContainerTable();
   const residents = [resident("a", table), resident("b", table)];
