@@ -60,25 +60,27 @@ export const bind: ListFormat = {
 
 /** A line without its comments (C, C++ and shell style); `open`: whether one of C style goes on behind it. */
 function withoutComments(line: string, open: boolean): { readonly text: string; readonly open: boolean } {
+  if (!open && !/[#/]/.test(line)) return { text: line, open };
   let text = "";
   let inside = open;
-  for (let at = 0; at < line.length; ) {
+  let from = 0;
+  for (let at = 0; at < line.length; at++) {
     if (inside) {
       const end = line.indexOf("*/", at);
       if (end < 0) return { text, open: true };
       inside = false;
-      at = end + 2;
+      from = end + 2;
+      at = from - 1;
       continue;
     }
-    if (line.startsWith("/*", at)) {
-      inside = true;
-      text += " ";
-      at += 2;
-      continue;
-    }
+    const cStyle = line.startsWith("/*", at);
     const blankBefore = at === 0 || /\s/.test(line[at - 1]!);
-    if (blankBefore && (line[at] === "#" || line.startsWith("//", at))) break;
-    text += line[at++];
+    const toEnd = blankBefore && (line[at] === "#" || line.startsWith("//", at));
+    if (!cStyle && !toEnd) continue;
+    text += `${line.slice(from, at)} `;
+    if (toEnd) return { text, open: false };
+    inside = true;
+    at++;
   }
-  return { text, open: inside };
+  return { text: inside ? text : text + line.slice(from), open: inside };
 }

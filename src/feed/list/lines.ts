@@ -61,6 +61,7 @@ export function latin1(bytes: Uint8Array, start: number, end: number): string {
  * comment leaves. Takes one look at each character, however many blanks there are.
  */
 export function beforeComment(text: string, marks: string): string {
+  if (!Array.from(marks).some((mark) => text.includes(mark))) return text.trimEnd();
   for (let at = 0; at < text.length; at++) {
     if (marks.includes(text[at]!) && (at === 0 || isBlank(text.charCodeAt(at - 1))))
       return text.slice(0, at).trimEnd();
