@@ -1,9 +1,10 @@
 /**
- * `npm run bench`: decisions per second, the proxy beside dnsmasq, and new flows through the queue beside none. Ratios are
- * of the same run; absolute figures are the machine's. `--rounds N`, `--seconds N`.
+ * `npm run bench`: decisions per second, the index of feeds, the proxy beside dnsmasq, and new flows through the queue
+ * beside none. Ratios are of the same run; absolute figures are the machine's. `--rounds N`, `--seconds N`.
  */
 import { parseArgs } from "node:util";
 import { measureDecisions } from "./decisions.ts";
+import { type FeedFigures, measureFeeds } from "./feeds.ts";
 import { type Comparison, compareWithDnsmasq } from "./lookups.ts";
 import { measurePackets } from "./packets.ts";
 
@@ -30,6 +31,34 @@ const decisions = measureDecisions();
 row("lookups", number.format(decisions.lookups));
 row("connections", number.format(decisions.connections));
 row("lookups, of a Set's suffix walk", `${(decisions.lookups / decisions.suffixWalks).toFixed(2)} x`);
+
+const feeds = ({
+  real,
+  names,
+  table,
+  stored,
+  build,
+  sort,
+  open,
+  miss,
+  hit,
+  explained,
+}: FeedFigures): void => {
+  heading(`index of feeds with ${number.format(names)} names (${real ? "real" : "derived"})`);
+  row("bytes per name", (table + stored).toFixed(2));
+  row("  table, names", `${table.toFixed(2)}, ${stored.toFixed(2)}`);
+  row("build (ms), of sort -u", `${number.format(build)}, ${(build / sort).toFixed(2)} x`);
+  row("open (ms)", open.toFixed(0));
+  for (const [what, figures] of [["miss", miss] as const, ["hit", hit] as const]) {
+    const { index, hashAndRead, suffixWalk } = figures;
+    row(`${what} (ns)`, number.format(index));
+    row("  of one hash and random read", `${(index / hashAndRead).toFixed(2)} x`);
+    row("  Set's suffix walk of it", `${(suffixWalk / index).toFixed(1)} x`);
+  }
+  row("hit with its text (ns)", number.format(explained));
+};
+feeds(measureFeeds(1));
+feeds(measureFeeds(5));
 
 if (process.getuid?.() !== 0) {
   process.stdout.write("\nThe rest needs root: it makes network namespaces of its own.\n");
