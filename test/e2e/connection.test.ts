@@ -182,7 +182,7 @@ await inLab(t, async (world) => {
 
   await t.test("a reload changes verdicts at once, for flows that are open too", async (t) => {
     const talk = session(free, INTERNET.other);
-    await until("the session runs", () => talk.replies() > 2);
+    await until("replies come", () => talk.replies() > 2);
     const capture = await world.captureInternet();
     const denyOther: RuleFile = {
       name: "free",
@@ -222,7 +222,7 @@ await inLab(t, async (world) => {
   await t.test("a decided flow does not enter user space again", async (t) => {
     const before = (await appliance.status()).packets.packets;
     const talk = session(free, INTERNET.good);
-    await until("the session exchanged packets", () => talk.replies() > 20);
+    await until("packets were exchanged", () => talk.replies() > 20);
     talk.end();
     const after = (await appliance.status()).packets.packets;
     t.ok(after - before >= 1 && after - before < 5, `${after - before} decisions for one flow`);

@@ -50,7 +50,7 @@ async function proveFailMode(t: Test, world: World, mode: "open" | "closed"): Pr
 
   await t.test("killed", async (t) => {
     const talk = session(container, INTERNET.other);
-    await until("the session runs", () => talk.replies() > 2);
+    await until("replies come", () => talk.replies() > 2);
     await appliance.signal("SIGKILL");
     const replies = talk.replies();
     await until("the open session goes on", () => talk.replies() > replies + 10);

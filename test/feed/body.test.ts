@@ -241,17 +241,19 @@ t.test("long lines cost what their bytes cost, in every format", async (t) => {
     fill("|"),
     fill("@"),
   ];
+  const broken: string[] = [];
   for (const format of [undefined, ...LIST_FORMATS]) {
     for (const line of lines) {
       const body = Buffer.from(`good.example\n${`${line}\n`.repeat(100)}`);
       try {
         parseList(body, { kind: "domain", now: 0, ...(format === undefined ? {} : { format }) });
       } catch (error) {
-        if (!(error instanceof FeedBodyError)) throw error;
+        if (!(error instanceof FeedBodyError))
+          broken.push(`${format}: ${line.slice(0, 20)}: ${String(error)}`);
       }
     }
   }
-  t.pass();
+  t.strictSame(broken, []);
 });
 
 t.test("whatever the bytes, in any format: entries or an error of the body, and no wrong name", async () => {
