@@ -305,6 +305,7 @@ async function main(): Promise<void> {
     config: config.network,
     failMode: config.failMode,
     lookupsRedirected: config.dns.redirect,
+    dnsPort: config.dns.port,
     table,
     policy: () => policy,
     internal: () => internal,

@@ -34,6 +34,7 @@ const packets = startPackets({
   config: network,
   failMode: "open",
   lookupsRedirected: true,
+  dnsPort: config.dns.port,
   table,
   policy: () => policy,
   internal: () => internal,

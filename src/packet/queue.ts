@@ -37,6 +37,8 @@ export interface PacketDependencies {
   readonly failMode: "open" | "closed";
   /** Whether the rules redirect port 53 to the DNS server, which judges lookups itself. */
   readonly lookupsRedirected: boolean;
+  /** Port of that DNS server, which a container may also address itself. */
+  readonly dnsPort: number;
   readonly table: ContainerTable;
   readonly policy: () => Policy;
   readonly internal: () => InternalPrefixes;
@@ -215,7 +217,7 @@ class Packets implements PacketHandler {
    * by. The order is what makes it right: nobody is judged before it is known who sends.
    */
   #decide(bytes: Uint8Array, offset: number, captured: number, port: number, device: number): Outcome {
-    const { table, policy, internal, lookupsRedirected, failMode } = this.#deps;
+    const { table, policy, internal, lookupsRedirected, dnsPort, failMode } = this.#deps;
     const packet = this.#packet;
     const parsed = parsePacket(bytes, offset, captured, packet);
 
@@ -241,15 +243,14 @@ class Packets implements PacketHandler {
 
     // Whether it may use that source address. The DNS server knows its askers by address, so a lookup under a borrowed
     // one goes nowhere, whatever the effect: it would be judged, and audited, as its victim's.
-    const lookup =
-      lookupsRedirected &&
-      packet.destinationPort === LOOKUP_PORT &&
-      (packet.protocol === PROTOCOL.UDP || packet.protocol === PROTOCOL.TCP);
+    const mayBeDns = packet.protocol === PROTOCOL.UDP || packet.protocol === PROTOCOL.TCP;
+    const lookup = mayBeDns && lookupsRedirected && packet.destinationPort === LOOKUP_PORT;
+    const reachesDns = lookup || (mayBeDns && packet.destinationPort === dnsPort);
     if (!sourceBelongsTo(resident, table, packet, bytes)) {
       this.#count.spoofed++;
       const effect = resident.profile.networkEffect;
       if (effect !== "disable") this.#reportSpoofed(resident, bytes, effect);
-      if (lookup || effect === "prevent" || effect === "block") return OUTCOME.DROP;
+      if (reachesDns || effect === "prevent" || effect === "block") return OUTCOME.DROP;
     }
     if (lookup) {
       this.#count.lookups++;

@@ -88,6 +88,7 @@ serve({
       config,
       failMode,
       lookupsRedirected: true,
+      dnsPort: 5303,
       table,
       policy: () => policy,
       internal: () => internal,

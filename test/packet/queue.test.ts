@@ -127,6 +127,7 @@ function world(
     config,
     failMode: "open",
     lookupsRedirected: true,
+    dnsPort: 5303,
     table,
     policy: () => policy,
     internal: () => internal,
@@ -292,10 +293,20 @@ t.test("a spoofed source is found by the veth", async (t) => {
     { code: NF.DROP, mark: null },
     "but never a lookup",
   );
+  t.same(
+    w.send(from(ipv4("172.17.0.3", "172.17.0.1", udp(1, 5303)))),
+    { code: NF.DROP, mark: null },
+    "nor one sent straight to the DNS server's own port",
+  );
+  t.same(
+    w.send(from(ipv4(C1, "172.17.0.1", udp(1, 5303)))),
+    { code: NF.REPEAT, mark: ALLOWED },
+    "which is a connection like any other from where it belongs",
+  );
   w.clock.advance(1000);
   t.equal(
     w.findings.reduce((sum, { finding }) => sum + finding.count, 0),
-    3,
+    4,
   );
   w.table.byId("c1")!.profile = { ...w.table.byId("c1")!.profile!, networkEffect: "disable" };
   const before = w.findings.length;
