@@ -81,7 +81,7 @@ export const auditRecord = z.object({
 
 export const feedReport = z.object({
   name: z.string(),
-  kind: z.enum(["domain", "address"]),
+  kind: z.enum(["domain", "address", "url"]),
   match: z.enum(["suffix", "exact"]),
   format: z
     .string()

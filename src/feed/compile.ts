@@ -19,13 +19,15 @@ export function compileFeeds(lists: readonly FeedList[], seed: Uint8Array): Comp
   const view = new DataView(seed.buffer, seed.byteOffset, SEED_LENGTH);
   const key = [view.getUint32(0, true), view.getUint32(4, true)] as const;
   const nothing = new Uint8Array();
-  const of = (kind: FeedSource["kind"]): Uint8Array[] => {
-    return lists.map(({ source, entries }) => (source.kind === kind ? entries : nothing));
+  const of = (addresses: boolean): Uint8Array[] => {
+    return lists.map(({ source, entries }) =>
+      (source.kind === "address") === addresses ? entries : nothing,
+    );
   };
   return {
     sources: lists.map(({ source }) => source),
     statuses: lists.map(({ status }) => status),
-    domains: compileDomains(of("domain"), key),
-    addresses: compileAddresses(of("address"), key),
+    domains: compileDomains(of(false), key),
+    addresses: compileAddresses(of(true), key),
   };
 }

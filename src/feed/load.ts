@@ -131,9 +131,9 @@ function lastGood(feed: DeclaredFeed, why: string, previous: CompiledFeeds | und
   // A feed that never was in use has an error and nothing to keep; an empty list that was read without one is good.
   if (status.error !== null && status.entries === 0) return null;
   const set =
-    feed.kind === "domain"
-      ? new DomainSet(previous.domains, previous.sources, true)
-      : new PrefixSet(previous.addresses, previous.sources, true);
+    feed.kind === "address"
+      ? new PrefixSet(previous.addresses, previous.sources, true)
+      : new DomainSet(previous.domains, previous.sources, true);
   const { entries } = set.entriesOf(number);
   const since = new Date(status.loadedAt).toISOString();
   return {

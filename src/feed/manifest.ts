@@ -68,5 +68,12 @@ export function parseFeeds(text: string, file: string): readonly DeclaredFeed[] 
     ...(format === undefined || format === "auto" ? {} : { format }),
     ...(effect === undefined ? {} : { effect }),
     enabled: enabled ?? true,
+    interval: 3_600_000,
+    allowEmpty: true,
+    maxShrink: 1,
+    quarantine: 0,
+    hold: "never" as const,
+    allowPopular: true,
+    allowInternal: true,
   }));
 }

@@ -25,9 +25,9 @@ function read(body: string | Uint8Array, options: Partial<ParseOptions> = {}): R
   return { list, entries: entriesOf(list, options.kind ?? "domain"), reasons };
 }
 
-function entriesOf({ entries, count }: ReadList, kind: "domain" | "address"): string[] {
+function entriesOf({ entries, count }: ReadList, kind: FeedSource["kind"]): string[] {
   const found: string[] = [];
-  if (kind === "domain") found.push(...Buffer.from(entries).toString("latin1").split("\n").slice(0, -1));
+  if (kind !== "address") found.push(...Buffer.from(entries).toString("latin1").split("\n").slice(0, -1));
   else {
     for (let at = 0; at < entries.length; at += ADDRESS_ROW) {
       found.push(`${formatAddress(entries, at + 2, entries[at] === 4 ? 4 : 16)}/${entries[at + 1]}`);

@@ -64,7 +64,7 @@ function show({ output }: Context, feeds: readonly FeedReport[], json: boolean):
     feeds.map((feed) => [
       feed.name,
       feed.kind,
-      feed.kind === "domain" ? feed.match : "-",
+      feed.kind === "address" ? "-" : feed.match,
       feed.effect ?? "rule's",
       number(feed.entries),
       state(feed),

@@ -50,7 +50,7 @@ export class ListEntries {
   /** Takes the name or address at `body[start … end)`; null, or why it is no entry of this feed. */
   add(body: Uint8Array, start: number, end: number, reach: NameReach = "feed"): string | null {
     if (this.#out.length > MAX_BODY) throw new FeedBodyError(`the entries need more than ${MAX_BODY} bytes`);
-    if (this.kind === "domain") {
+    if (this.kind !== "address") {
       const below = reach === "below" || (reach === "feed" && this.#suffix);
       const reason = appendName(body, start, end, below, this.#out);
       if (reason === null) this.#count++;
