@@ -4,7 +4,7 @@ import fc from "fast-check";
 import t from "tap";
 import { formatAddress } from "../../src/address.ts";
 import { ADDRESS_ROW, type ParseOptions, parseList, type ReadList } from "../../src/feed/parse.ts";
-import type { ListFormatName } from "../../src/feed/types.ts";
+import type { FeedKind, ListFormatName } from "../../src/feed/types.ts";
 
 const DATA = process.env.TIDESMAN_DATA ?? resolve(import.meta.dirname, "../../../shared/data");
 const withData = existsSync(DATA) ? {} : { skip: `no real data: ${DATA} does not exist` };
@@ -25,7 +25,7 @@ function read(body: string | Uint8Array, options: Partial<ParseOptions> = {}): R
   return { list, entries: entriesOf(list, options.kind ?? "domain"), reasons };
 }
 
-function entriesOf({ entries, count }: ReadList, kind: FeedSource["kind"]): string[] {
+function entriesOf({ entries, count }: ReadList, kind: FeedKind): string[] {
   const found: string[] = [];
   if (kind !== "address") found.push(...Buffer.from(entries).toString("latin1").split("\n").slice(0, -1));
   else {
