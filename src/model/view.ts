@@ -61,6 +61,10 @@ class SnapshotView implements MutableModelView {
     return this.#ports.has(protocol * 65536 + port);
   }
 
+  listeningPort(): boolean {
+    return false;
+  }
+
   learnName(bytes: Uint8Array, offset: number): boolean {
     const length = this.#read(bytes, offset);
     if (length === 0 || this.#covering(bytes, offset, length) !== null) return false;

@@ -186,6 +186,8 @@ export interface ModelView {
   name(bytes: Uint8Array, offset: number): string | null;
   /** Whether the outbound Internet port was learned. `protocol` is an IP protocol number. */
   outboundPort(protocol: number, port: number): boolean;
+  /** Whether the port was learned as one that the container listens on. `protocol` is an IP protocol number. */
+  listeningPort(protocol: number, port: number): boolean;
 }
 
 /** Something a container did that its model may learn from. */
@@ -199,6 +201,14 @@ export type Observation =
     }
   | {
       readonly kind: "outboundPort";
+      readonly model: string;
+      readonly container: string;
+      readonly protocol: number;
+      readonly port: number;
+      readonly time: number;
+    }
+  | {
+      readonly kind: "listeningPort";
       readonly model: string;
       readonly container: string;
       readonly protocol: number;

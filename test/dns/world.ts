@@ -68,6 +68,7 @@ export function model(key: string, learning: boolean, names: readonly string[] =
       return known.has(name) ? name : null;
     },
     outboundPort: () => false,
+    listeningPort: () => false,
   };
 }
 

@@ -477,6 +477,7 @@ t.test("ports are learned once", async (t) => {
     },
     name: () => null,
     outboundPort: (_protocol, port) => held.has(port),
+    listeningPort: () => false,
   };
   const w = world();
   w.add("c1", 7, [C1], { model: view });

@@ -51,6 +51,7 @@ export function modelOf(
   state: ModelView["state"],
   names: readonly string[] = [],
   ports: readonly string[] = [],
+  listening: readonly string[] = [],
 ): ModelView {
   return {
     key: "sha256:m",
@@ -64,6 +65,7 @@ export function modelOf(
       );
     },
     outboundPort: (protocol, port) => ports.includes(`${port}/${protocol}`),
+    listeningPort: (protocol, port) => listening.includes(`${port}/${protocol}`),
   };
 }
 
