@@ -110,6 +110,9 @@ NAPI_MODULE_INIT() {
       {"deleteConntrack", delete_conntrack},
       {"markConntrack", mark_conntrack},
       {"resetConnections", reset_connections},
+      {"listListeners", list_listeners},
+      {"watchReadable", watch_readable},
+      {"unwatchReadable", unwatch_readable},
   };
   for (const auto& entry : functions) {
     napi_value function = nullptr;

@@ -86,5 +86,8 @@ napi_value change_ipset(napi_env env, napi_callback_info info);
 napi_value delete_conntrack(napi_env env, napi_callback_info info);
 napi_value mark_conntrack(napi_env env, napi_callback_info info);
 napi_value reset_connections(napi_env env, napi_callback_info info);
+napi_value list_listeners(napi_env env, napi_callback_info info);
+napi_value watch_readable(napi_env env, napi_callback_info info);
+napi_value unwatch_readable(napi_env env, napi_callback_info info);
 
 }  // namespace tidesman

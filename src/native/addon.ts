@@ -92,6 +92,9 @@ export interface Addon {
   deleteConntrack(address: string, port: number): number;
   markConntrack(address: string, mark: number, mask: number): number;
   resetConnections(namespace: string): number;
+  listListeners(namespace: string): Uint32Array;
+  watchReadable(descriptor: number, onReadable: () => void): Handle;
+  unwatchReadable(watch: Handle): void;
 }
 
 /** Beside this file (source and built form), or in the source tree when only that was built. */

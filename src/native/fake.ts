@@ -16,11 +16,13 @@
  * fake.createIpset("tm-blocked", { family: 4, type: "hash:ip", timeout: 0 });
  * fake.ipsetEntries("tm-blocked");                      // what has not expired by the clock
  * fake.flows.push({ source: "172.17.0.2", destination: "198.51.100.7", mark: 0x10000 });
+ * fake.setListeners("/proc/7/ns/net", [{ protocol: 6, address: "::", port: 80, inode: 4711, uid: 0 }]);
+ * fake.makeReadable(descriptor);                        // calls who watches it
  * fake.calls;                                           // ["conntrackDelete", "172.17.0.2"], …
  * fake.failNext("ipsetAdd", new TidesmanError(…));      // the next call throws it
  * ```
  */
-import { formatAddress, parsePrefix } from "../address.ts";
+import { formatAddress, parseAddress, parsePrefix } from "../address.ts";
 import type { Clock } from "../clock.ts";
 import { systemClock } from "../clock.ts";
 import { TidesmanError } from "../errors.ts";
@@ -28,6 +30,7 @@ import { FakeArena, FakeNetwork } from "./fake-arena.ts";
 import { FakeQueue } from "./fake-queue.ts";
 import {
   checkAddress,
+  checkDescriptor,
   checkMark,
   checkPacketQueueOptions,
   checkPort,
@@ -35,6 +38,7 @@ import {
   checkUdpArenaOptions,
 } from "./options.ts";
 import type { Link, Native, PacketQueue, PacketQueueOptions, UdpArena, UdpArenaOptions } from "./types.ts";
+import { LISTENER } from "./types.ts";
 
 export interface FakeIpsetOptions {
   readonly family: 4 | 6;
@@ -49,6 +53,15 @@ export interface FakeFlow {
   readonly destination: string;
   readonly port?: number;
   mark: number;
+}
+
+/** A listening socket; its family is that of its address. */
+export interface FakeListener {
+  readonly protocol: 6 | 17;
+  readonly address: string;
+  readonly port: number;
+  readonly inode: number;
+  readonly uid: number;
 }
 
 interface FakeIpset {
@@ -70,6 +83,8 @@ export class FakeNative implements Native {
   readonly #links = new Map<string, readonly Link[]>();
   readonly #watchers = new Set<() => void>();
   readonly #ipsets = new Map<string, FakeIpset>();
+  readonly #listeners = new Map<string, readonly FakeListener[]>();
+  readonly #readers = new Set<{ readonly descriptor: number; readonly onReadable: () => void }>();
   readonly #failures = new Map<keyof Native, Error>();
   #changed = false;
 
@@ -95,6 +110,16 @@ export class FakeNative implements Native {
       this.#changed = false;
       for (const watcher of this.#watchers) watcher();
     });
+  }
+
+  /** Sets the listening sockets of the namespace at that path. */
+  setListeners(namespace: string, listeners: readonly FakeListener[]): void {
+    this.#listeners.set(namespace, listeners);
+  }
+
+  /** Calls back who watches the descriptor, at once. */
+  makeReadable(descriptor: number): void {
+    for (const reader of [...this.#readers]) if (reader.descriptor === descriptor) reader.onReadable();
   }
 
   createIpset(name: string, options: FakeIpsetOptions): void {
@@ -201,6 +226,33 @@ export class FakeNative implements Native {
     if (destroyed === undefined) throw noNamespace(namespace);
     this.connections.set(namespace, 0);
     return destroyed;
+  }
+
+  listeners(namespace: string): Uint32Array {
+    if (namespace === "") throw new RangeError("the path of the network namespace is empty");
+    this.#fail("listeners");
+    const listeners = this.#listeners.get(namespace);
+    if (listeners === undefined) throw noNamespace(namespace);
+    const rows = new Uint32Array(listeners.length * LISTENER.STRIDE);
+    const bytes = new Uint8Array(rows.buffer);
+    listeners.forEach(({ protocol, address, port, inode, uid }, index) => {
+      const parsed = parseAddress(address);
+      if (parsed === null) throw new RangeError(`\`${address}\` is not an address`);
+      const row = index * LISTENER.STRIDE;
+      rows.set([protocol, parsed.length === 4 ? 4 : 6, port, inode, uid], row);
+      bytes.set(parsed, (row + LISTENER.ADDRESS) * 4);
+    });
+    return rows;
+  }
+
+  watchReadable(descriptor: number, onReadable: () => void): () => void {
+    checkDescriptor(descriptor);
+    this.#fail("watchReadable");
+    const reader = { descriptor, onReadable };
+    this.#readers.add(reader);
+    return () => {
+      this.#readers.delete(reader);
+    };
   }
 
   #ipset(name: string): FakeIpset {

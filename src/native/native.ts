@@ -6,7 +6,7 @@ import { formatAddress, parsePrefix } from "../address.ts";
 import { TidesmanError } from "../errors.ts";
 import { type Addon, loadAddon } from "./addon.ts";
 import { explainIpset, explainRequest } from "./diagnosis.ts";
-import { checkAddress, checkMark, checkPort, checkTimeout } from "./options.ts";
+import { checkAddress, checkDescriptor, checkMark, checkPort, checkTimeout } from "./options.ts";
 import { KernelPacketQueue } from "./packet-queue.ts";
 import type { Link, Native, PacketQueue, PacketQueueOptions, UdpArena, UdpArenaOptions } from "./types.ts";
 import { KernelUdpArena } from "./udp-arena.ts";
@@ -85,6 +85,25 @@ class KernelNative implements Native {
       return this.#addon.resetConnections(namespace);
     } catch (error) {
       throw explainRequest(error, `reset the connections of \`${namespace}\``, "CONFIG_INET_DIAG_DESTROY");
+    }
+  }
+
+  listeners(namespace: string): Uint32Array {
+    if (namespace === "") throw new RangeError("the path of the network namespace is empty");
+    try {
+      return this.#addon.listListeners(namespace);
+    } catch (error) {
+      throw explainRequest(error, `list the listening sockets of \`${namespace}\``, "CONFIG_INET_DIAG");
+    }
+  }
+
+  watchReadable(descriptor: number, onReadable: () => void): () => void {
+    checkDescriptor(descriptor);
+    try {
+      const watch = this.#addon.watchReadable(descriptor, onReadable);
+      return () => this.#addon.unwatchReadable(watch);
+    } catch (error) {
+      throw explainRequest(error, `watch descriptor ${descriptor}`, "epoll");
     }
   }
 

@@ -73,3 +73,7 @@ export function checkMark(mark: number, mask: number): void {
   integer("mark", mark, 0, 0xffffffff);
   integer("mask", mask, 0, 0xffffffff);
 }
+
+export function checkDescriptor(descriptor: number): void {
+  integer("descriptor", descriptor, 0, MAX_INT32);
+}

@@ -192,6 +192,25 @@ export interface UdpSocket {
   close(): void;
 }
 
+// ------------------------------------------------------------------------------------------------ listening sockets
+
+/** Indexes into one socket's row of `Native.listeners` (unsigned 32-bit, host order unless said). */
+export const LISTENER = {
+  /** IP protocol number: 6 or 17. */
+  PROTOCOL: 0,
+  /** 4 or 6. A socket of family 6 on the unspecified address may take IPv4 too. */
+  FAMILY: 1,
+  PORT: 2,
+  /** As in the link `socket:[INODE]` of /proc/PID/fd; 0 when no process holds it. */
+  INODE: 3,
+  UID: 4,
+  /** Interface that it is bound to; 0: any. */
+  INTERFACE: 5,
+  /** Four words in network byte order (memory order); IPv4 uses the first. */
+  ADDRESS: 6,
+  STRIDE: 10,
+} as const;
+
 // ------------------------------------------------------------------------------------------------ links, sets, connections
 
 export interface Link {
@@ -234,4 +253,15 @@ export interface Native {
   conntrackMark(address: string, mark: number, mask: number): number;
   /** Destroys (SOCK_DESTROY) all TCP sockets in a network namespace, so that peers get a reset. Returns how many. */
   resetConnections(namespace: string): number;
+  /**
+   * TCP sockets in LISTEN and UDP sockets that are bound and not connected, of the network namespace at that path: one row
+   * of LISTENER for each, at most 4096 of a protocol and family. The rows keep their order while nothing changes, so two
+   * lists can be compared as they are.
+   */
+  listeners(namespace: string): Uint32Array;
+  /**
+   * Calls back whenever the open file has something to read, for files that Node cannot wait for (a trace_pipe). Returns
+   * the unsubscriber, which leaves the descriptor open.
+   */
+  watchReadable(descriptor: number, onReadable: () => void): () => void;
 }

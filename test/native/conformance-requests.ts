@@ -1,5 +1,7 @@
 /** What every Native must do when asked once: ipsets, connection tracking, links. */
 import type { Test } from "tap";
+import { formatAddress } from "../../src/address.ts";
+import { LISTENER } from "../../src/native/types.ts";
 import { ADDRESSES, FAMILIES, FLOW_PORT, until, type World } from "./world.ts";
 
 export function requestConformance(t: Test, world: World): void {
@@ -75,9 +77,56 @@ export function requestConformance(t: Test, world: World): void {
     t.ok(lo?.addresses.includes(`${ADDRESSES[6].first}/128`));
   });
 
+  for (const family of FAMILIES) {
+    t.test(`IPv${family} sockets that wait for others are listed, connected ones are not`, async (t) => {
+      const { native, namespace } = world;
+      const rows = (): string[] => {
+        const list = native.listeners(namespace);
+        const found: string[] = [];
+        for (let row = 0; row < list.length; row += LISTENER.STRIDE) {
+          const start = list.byteOffset + (row + LISTENER.ADDRESS) * 4;
+          const address = formatAddress(new Uint8Array(list.buffer, start, family === 4 ? 4 : 16));
+          if (list[row + LISTENER.FAMILY] !== family || address !== ADDRESSES[family].first) continue;
+          t.ok(list[row + LISTENER.INODE]! > 0);
+          t.equal(list[row + LISTENER.UID], process.getuid?.());
+          found.push(`${list[row + LISTENER.PROTOCOL]}:${list[row + LISTENER.PORT]}`);
+        }
+        return found;
+      };
+      const before = rows();
+      const tcp = await world.listen(family, "tcp");
+      const udp = await world.listen(family, "udp");
+      const connected = await world.listen(family, "connected");
+      const news = rows().filter((row) => !before.includes(row));
+      t.strictSame(news.sort(), [`17:${udp.port}`, `6:${tcp.port}`]);
+      t.strictSame(native.listeners(namespace), native.listeners(namespace), "in the same order");
+      for (const socket of [tcp, udp, connected]) socket.close();
+      await until("they are gone", () => rows().every((row) => before.includes(row)));
+      t.throws(() => native.listeners(""), { name: "RangeError" });
+    });
+  }
+
+  t.test("a descriptor that has something to read is told of", async (t) => {
+    const { native } = world;
+    const file = world.readable();
+    let told = 0;
+    const unsubscribe = native.watchReadable(file.descriptor, () => {
+      told++;
+      unsubscribe();
+    });
+    file.write();
+    await until("the watcher was told", () => told > 0);
+    unsubscribe();
+    file.write();
+    t.equal(told, 1);
+    file.close();
+    t.throws(() => native.watchReadable(-1, () => undefined), { name: "RangeError" });
+  });
+
   t.test("a network namespace that is not there is said so", async (t) => {
     const gone = { code: "TM_NATIVE_SYSCALL", message: /`\/run\/netns\/tm-none`/, cause: { code: "ENOENT" } };
     t.throws(() => world.native.links("/run/netns/tm-none"), gone);
     t.throws(() => world.native.resetConnections("/run/netns/tm-none"), gone);
+    t.throws(() => world.native.listeners("/run/netns/tm-none"), gone);
   });
 }

@@ -1,7 +1,7 @@
 import t from "tap";
 import { ManualClock } from "../../src/clock.ts";
 import { TidesmanError } from "../../src/errors.ts";
-import { createFakeNative, type FakeNative } from "../../src/native/fake.ts";
+import { createFakeNative, type FakeListener, type FakeNative } from "../../src/native/fake.ts";
 import type { FakeVerdict } from "../../src/native/fake-queue.ts";
 import type { Link } from "../../src/native/types.ts";
 import { NF } from "../../src/native/types.ts";
@@ -36,6 +36,7 @@ class FakeWorld implements World {
 
   constructor() {
     this.native.setLinks([LO]);
+    this.native.setListeners(this.namespace, []);
   }
 
   sendPacket(family: 4 | 6, payload: Uint8Array): void {
@@ -96,6 +97,33 @@ class FakeWorld implements World {
 
   flowMark(family: 4 | 6): number | undefined {
     return this.native.flows.find(({ source }) => source === ADDRESSES[family].first)?.mark;
+  }
+
+  readonly namespace = "/proc/7/ns/net";
+  #listeners: readonly FakeListener[] = [];
+
+  async listen(
+    family: 4 | 6,
+    kind: "tcp" | "udp" | "connected",
+  ): Promise<{ readonly port: number; close(): void }> {
+    const port = 50_000 + this.#peers++;
+    const listener: FakeListener = {
+      protocol: kind === "tcp" ? 6 : 17,
+      address: ADDRESSES[family].first,
+      port,
+      inode: port,
+      uid: process.getuid?.() ?? 0,
+    };
+    const set = (listeners: readonly FakeListener[]): void => {
+      this.#listeners = listeners;
+      this.native.setListeners(this.namespace, listeners);
+    };
+    if (kind !== "connected") set([...this.#listeners, listener]);
+    return { port, close: () => set(this.#listeners.filter((other) => other !== listener)) };
+  }
+
+  readable(): { readonly descriptor: number; write(): void; close(): void } {
+    return { descriptor: 9, write: () => this.native.makeReadable(9), close: () => undefined };
   }
 
   changeLinks(): void {

@@ -1,5 +1,9 @@
 /** The world of the conformance suite inside a network namespace of its own: real rules, real traffic over loopback. */
 import { createSocket } from "node:dgram";
+import { closeSync, constants, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { FakeIpsetOptions } from "../../src/native/fake.ts";
 import { loadNative } from "../../src/native/native.ts";
 import type { Native } from "../../src/native/types.ts";
@@ -103,6 +107,47 @@ export class KernelWorld implements World {
     const listed = this.#conntrack(family, ["-L", "-s", ADDRESSES[family].first]);
     const mark = /mark=(\d+)/.exec(listed)?.[1];
     return mark === undefined ? undefined : Number(mark);
+  }
+
+  readonly namespace = "/proc/self/ns/net";
+
+  async listen(
+    family: 4 | 6,
+    kind: "tcp" | "udp" | "connected",
+  ): Promise<{ readonly port: number; close(): void }> {
+    const { first, second } = ADDRESSES[family];
+    if (kind === "tcp") {
+      const server = createServer();
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", reject);
+        server.listen({ host: first, port: 0 }, resolve);
+      });
+      const bound = server.address();
+      if (bound === null || typeof bound === "string") throw new Error("no port was bound");
+      return { port: bound.port, close: () => server.close() };
+    }
+    const socket = await bound(family, first, 0);
+    if (kind === "connected") {
+      await new Promise<void>((resolve) => socket.connect(FLOW_PORT, second, resolve));
+    }
+    return { port: socket.address().port, close: () => socket.close() };
+  }
+
+  readable(): { readonly descriptor: number; write(): void; close(): void } {
+    const directory = mkdtempSync(join(tmpdir(), "tm-readable-"));
+    const path = join(directory, "pipe");
+    run("mkfifo", path);
+    const descriptor = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    return {
+      descriptor,
+      write: () => {
+        writeSync(descriptor, "x");
+      },
+      close: () => {
+        closeSync(descriptor);
+        rmSync(directory, { recursive: true });
+      },
+    };
   }
 
   changeLinks(): void {

@@ -41,6 +41,12 @@ export interface World {
   makeFlow(family: 4 | 6, mark: number): Promise<void>;
   /** Mark of the entry from the first address to the second, or undefined. */
   flowMark(family: 4 | 6): number | undefined;
+  /** Path of a network namespace, in which `listen` opens sockets on the first address of a family. */
+  readonly namespace: string;
+  /** A listening TCP socket, a bound UDP socket, or one that is connected to the second address. */
+  listen(family: 4 | 6, kind: "tcp" | "udp" | "connected"): Promise<{ readonly port: number; close(): void }>;
+  /** A descriptor, and a way to give it something to read. */
+  readable(): { readonly descriptor: number; write(): void; close(): void };
   /** Changes the interfaces of our own namespace. */
   changeLinks(): void;
   close(): void;
