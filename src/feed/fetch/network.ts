@@ -1,0 +1,120 @@
+/** Connections to servers of lists: how names are resolved, who is trusted, and through which proxy. */
+import { X509Certificate } from "node:crypto";
+import { promises as dns } from "node:dns";
+import { readFileSync } from "node:fs";
+import { isIP, type LookupFunction } from "node:net";
+import { rootCertificates } from "node:tls";
+import { Agent, type Dispatcher, ProxyAgent } from "undici";
+import { systemCode } from "../../errors.ts";
+import { FetchFailure } from "./failure.ts";
+import { type Environment, proxyFor } from "./proxy.ts";
+
+/** Milliseconds for a connection with its TLS handshake. */
+const CONNECT = 15_000;
+/** Milliseconds until a server of names is asked again, and how often it is asked. */
+const RESOLVE = { timeout: 3000, tries: 2 };
+
+export interface NetworkOptions {
+  readonly environment: Environment;
+  /** `address`, `address:port` or `[address]:port`; none: names are resolved as the system does. */
+  readonly servers: readonly string[];
+}
+
+export class Network {
+  readonly #options: NetworkOptions;
+  readonly #resolver: dns.Resolver | null;
+  /** By proxy and file of certificates. */
+  readonly #dispatchers = new Map<string, Dispatcher>();
+
+  constructor(options: NetworkOptions) {
+    this.#options = options;
+    this.#resolver = options.servers.length > 0 ? new dns.Resolver(RESOLVE) : null;
+    this.#resolver?.setServers(options.servers);
+  }
+
+  /** What `url` is asked with. Throws `FetchFailure` for a proxy or a file of certificates that cannot be used. */
+  dispatcher(url: URL, ca: string | undefined): Dispatcher {
+    const proxy = proxyFor(url, this.#options.environment);
+    const key = JSON.stringify([proxy, ca]);
+    let dispatcher = this.#dispatchers.get(key);
+    if (dispatcher === undefined) {
+      dispatcher = this.#connect(proxy, ca);
+      this.#dispatchers.set(key, dispatcher);
+    }
+    return dispatcher;
+  }
+
+  #connect(proxy: string | null, ca: string | undefined): Dispatcher {
+    const resolver = this.#resolver;
+    const trust = ca === undefined ? {} : { ca: [...rootCertificates, readCertificates(ca)] };
+    const lookup = resolver === null ? {} : { lookup: lookupWith(resolver) };
+    // HTTP/2 is left out: lengths and early ends are checked in the terms of HTTP/1.1.
+    const common = { allowH2: false, pipelining: 1, autoSelectFamily: true, connectTimeout: CONNECT };
+    if (proxy === null) {
+      return new Agent({ ...common, connect: { ...trust, ...lookup, timeout: CONNECT } });
+    }
+    if (!URL.canParse(proxy) || !/^https?:$/.test(new URL(proxy).protocol)) {
+      throw new FetchFailure("the proxy that the environment names is no http or https URL");
+    }
+    return new ProxyAgent({
+      ...common,
+      uri: proxy,
+      requestTls: { ...trust, timeout: CONNECT },
+      proxyTls: { ...trust, ...lookup, timeout: CONNECT },
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#resolver?.cancel();
+    await Promise.all([...this.#dispatchers.values()].map((dispatcher) => dispatcher.destroy()));
+    this.#dispatchers.clear();
+  }
+}
+
+function readCertificates(file: string): string {
+  try {
+    const text = readFileSync(file, "utf8");
+    new X509Certificate(text);
+    return text;
+  } catch (error) {
+    const code = systemCode(error);
+    const reason = /^E[A-Z]+$/.test(code) ? `cannot be read (${code})` : "has no certificate in PEM form";
+    throw new FetchFailure(`the file of certificates \`${file}\` ${reason}`);
+  }
+}
+
+/** As dns.lookup, but by `resolver`: IPv6 and IPv4 are asked for at once, and one of them suffices. */
+function lookupWith(resolver: dns.Resolver): LookupFunction {
+  return (name, options, callback) => {
+    const literal = isIP(name);
+    const wanted = options.family === "IPv4" ? 4 : options.family === "IPv6" ? 6 : (options.family ?? 0);
+    const ask = async (family: 4 | 6): Promise<{ address: string; family: number }[]> => {
+      if (wanted !== 0 && wanted !== family) return [];
+      const addresses = await (family === 4 ? resolver.resolve4(name) : resolver.resolve6(name));
+      return addresses.map((address) => ({ address, family }));
+    };
+    const answers =
+      literal > 0
+        ? Promise.resolve([{ found: [{ address: name, family: literal }], error: null }])
+        : Promise.all([6 as const, 4 as const].map((family) => settled(ask(family))));
+    answers.then((both) => {
+      const found = both.flatMap((one) => one.found);
+      const [first] = found;
+      if (first === undefined) {
+        const error = both.find((one) => one.error !== null)?.error;
+        callback(error ?? Object.assign(new Error("no address"), { code: "ENODATA" }), "", 0);
+      } else if (options.all) callback(null, found);
+      else callback(null, first.address, first.family);
+    });
+  };
+}
+
+async function settled<T>(
+  answer: Promise<T[]>,
+): Promise<{ readonly found: T[]; readonly error: Error | null }> {
+  try {
+    return { found: await answer, error: null };
+  } catch (error) {
+    return { found: [], error: error instanceof Error ? error : new Error(String(error)) };
+  }
+}
