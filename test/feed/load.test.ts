@@ -72,7 +72,7 @@ feeds:
   t.match(message, /^feeds\.yaml:4:\d+: feeds\[1\]\.effect: .*alert, prevent, block/m);
   t.match(message, /^feeds\.yaml:5:\d+: feeds\[2\]\.name: /m);
   t.match(message, /^feeds\.yaml:5:\d+: feeds\[2\]\.path: /m);
-  t.match(message, /^feeds\.yaml:5:\d+: feeds\[2\]\.match: is for domain feeds/m);
+  t.match(message, /^feeds\.yaml:5:\d+: feeds\[2\]\.match: is for domain feeds and/m);
   t.match(message, /^feeds\.yaml:5:\d+: feeds\[2\]\.colour: /m);
   t.throws(() => parseFeeds("", "feeds.yaml"), { code: "TM_FEED" });
   t.throws(() => parseFeeds("feeds: [", "feeds.yaml"), { code: "TM_FEED" });
