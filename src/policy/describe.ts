@@ -1,7 +1,18 @@
 /** A decision in words: the message of an audit, and the first line of `why`. Plain lower-case English, no full stop. */
 import { formatAddress } from "../address.ts";
 import { wireToName } from "../name.ts";
-import type { AnswerEvent, ConnectionEvent, Decision, PolicyEvent, QueryEvent, Reason } from "./types.ts";
+import type {
+  Address,
+  AnswerEvent,
+  ConnectionEvent,
+  Decision,
+  ListeningEvent,
+  PolicyEvent,
+  QueryEvent,
+  RawSocketEvent,
+  Reason,
+  SocketEvent,
+} from "./types.ts";
 
 /** RR types that containers ask for; the others are `TYPE` and a number (RFC 3597). */
 const RR_TYPES: Readonly<Record<number, string>> = {
@@ -37,9 +48,8 @@ const PROTOCOLS: Readonly<Record<number, string>> = {
  * What was decided about the event and why: `lookup of evil.example (A) is listed by feed urlhaus`. For a decision that
  * found nothing it says what spoke for the event.
  */
-export function describe(decision: Decision, event: PolicyEvent): string {
-  const subject =
-    event.kind === "connection" ? `connection to ${target(event)}` : `lookup of ${question(event)}`;
+export function describe(decision: Decision, event: PolicyEvent | SocketEvent): string {
+  const subject = subjectOf(event);
   const [reason] = decision.reasons;
   if (reason?.kind === "error") {
     return `${subject} could not be judged and counts as denied: ${reason.message ?? "no reason given"}`;
@@ -49,7 +59,26 @@ export function describe(decision: Decision, event: PolicyEvent): string {
     const address = decision.attackType === "feedIP";
     return `${subject} ${address ? "is answered with" : "is an alias of"} ${reason.subject}, which ${finding(decision, reason, reason.subject)}`;
   }
-  return `${subject} ${finding(decision, reason, event.kind === "connection" ? formatAddress(event.destination) : wireToName(event.name))}`;
+  return `${subject} ${finding(decision, reason, nameOf(event))}`;
+}
+
+function subjectOf(event: PolicyEvent | SocketEvent): string {
+  switch (event.kind) {
+    case "connection":
+      return `connection to ${target(event)}`;
+    case "listening":
+      return `listener on ${listener(event)}`;
+    case "rawSocket":
+      return rawSocket(event);
+    default:
+      return `lookup of ${question(event)}`;
+  }
+}
+
+/** What an entry would have to be to say no more than the subject does. */
+function nameOf(event: PolicyEvent | SocketEvent): string {
+  if (event.kind === "connection") return formatAddress(event.destination);
+  return event.kind === "query" || event.kind === "answer" ? wireToName(event.name) : "";
 }
 
 /** `name`: what the reason is about, so that an entry that says the same is not repeated. */
@@ -61,6 +90,7 @@ function finding(decision: Decision, reason: Reason | undefined, name: string): 
     case "explicitlyDeniedIP":
       return `is in denied addresses (${entry})`;
     case "explicitlyDeniedOutboundPort":
+    case "explicitlyDeniedListeningPort":
       return `uses a denied port (${entry})`;
     case "feedDNS":
     case "feedIP":
@@ -68,26 +98,31 @@ function finding(decision: Decision, reason: Reason | undefined, name: string): 
     case "unexpectedDNS":
       return "is not in the model of its image";
     case "unexpectedOutboundPort":
+    case "unexpectedListeningPort":
       return "uses a port that is not in the model of its image";
     case "unresolvedDestination":
       return "goes to an address that the container never resolved";
+    case "rawSocket":
+      return "can read and forge packets";
     default:
       return `was found to be ${decision.attackType ?? "nothing"}`;
   }
 }
 
-function clean(decision: Decision, event: PolicyEvent, reason: Reason | undefined): string {
+function clean(decision: Decision, event: PolicyEvent | SocketEvent, reason: Reason | undefined): string {
   const { profile } = event;
+  const aboutNetwork = event.kind !== "query" && event.kind !== "answer";
   if (decision.rule === null) return "is not judged: no rule governs the container";
   if (reason?.kind === "allowed") return `is allowed by ${reason.list ?? "a list"} (${reason.entry ?? ""})`;
   if (reason?.kind === "model") {
-    const learned = event.kind === "connection" ? "uses a port that is in" : "is in";
+    const learned = aboutNetwork ? "uses a port that is in" : "is in";
     return `${learned} the model of its image (${reason.entry ?? ""})`;
   }
   if (reason !== undefined) return "was told of when it was asked";
   if (decision.learn) return "is learned by the model of its image";
-  const effect = event.kind === "connection" ? profile.networkEffect : profile.dnsEffect;
-  const section = event.kind === "connection" ? "network" : "dns";
+  if (event.kind === "rawSocket") return "is not judged: network.rawSockets is disable";
+  const effect = aboutNetwork ? profile.networkEffect : profile.dnsEffect;
+  const section = aboutNetwork ? "network" : "dns";
   if (effect === "disable") return `is not judged: ${section}.effect is disable`;
   return "is allowed: nothing speaks against it";
 }
@@ -99,9 +134,33 @@ function question(event: QueryEvent | AnswerEvent): string {
 
 /** `203.0.113.66:443/tcp`, `[2001:db8::1]:53/udp`, `203.0.113.66/icmp`. */
 function target(event: ConnectionEvent): string {
-  const address = formatAddress(event.destination);
   const protocol = PROTOCOLS[event.protocol] ?? String(event.protocol);
   if (event.protocol !== 6 && event.protocol !== 17 && event.protocol !== 132)
-    return `${address}/${protocol}`;
-  return `${event.destination.length === 16 ? `[${address}]` : address}:${event.port}/${protocol}`;
+    return `${formatAddress(event.destination)}/${protocol}`;
+  return `${place(event.destination, event.port)}/${protocol}`;
+}
+
+/** `0.0.0.0:8080/tcp`, `[::]:53/udp`, `127.0.0.1:9000/tcp (loopback only)`. */
+function listener({ address, port, protocol }: ListeningEvent): string {
+  const bound = `${place(address, port)}/${PROTOCOLS[protocol] ?? protocol}`;
+  return isLoopback(address) ? `${bound} (loopback only)` : bound;
+}
+
+/** `packet socket of tcpdump (pid 4711)`. */
+function rawSocket({ socket, pid, command }: RawSocketEvent): string {
+  if (pid === 0) return `${socket} socket`;
+  return `${socket} socket of ${command === "" ? "a process" : command} (pid ${pid})`;
+}
+
+/** 127.0.0.0/8, ::1, and the former in IPv6 (::ffff:127.0.0.0/104). */
+export function isLoopback(address: Address): boolean {
+  if (address.length === 4) return address[0] === 127;
+  const zeros = address.subarray(0, 10).every((byte) => byte === 0);
+  if (zeros && address[10] === 0xff && address[11] === 0xff) return address[12] === 127;
+  return zeros && address.subarray(10, 15).every((byte) => byte === 0) && address[15] === 1;
+}
+
+function place(address: Address, port: number): string {
+  const text = formatAddress(address);
+  return `${address.length === 16 ? `[${text}]` : text}:${port}`;
 }

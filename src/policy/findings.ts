@@ -15,11 +15,14 @@ const PRECEDENCE: readonly AttackType[] = [
   "explicitlyDeniedDNS",
   "explicitlyDeniedIP",
   "explicitlyDeniedOutboundPort",
+  "explicitlyDeniedListeningPort",
   "feedDNS",
   "feedIP",
   "unexpectedDNS",
   "unexpectedOutboundPort",
+  "unexpectedListeningPort",
   "unresolvedDestination",
+  "rawSocket",
 ];
 
 export function drops(effect: Effect): boolean {
@@ -30,6 +33,11 @@ export function drops(effect: Effect): boolean {
 export function candidate(effect: Effect, attackType: AttackType, reasons: readonly Reason[]): Candidate {
   if (effect === "disable") throw new Error(`a disabled part of the rule spoke (${attackType})`);
   return { effect, attackType, reasons };
+}
+
+/** The effect on what cannot be prevented since it is there already: told as an alert then. `block` stays. */
+export function tellable(effect: Effect): Effect {
+  return effect === "prevent" ? "alert" : effect;
 }
 
 export function hitEffect(hit: FeedHit, intelligence: Effect): Effect {

@@ -118,7 +118,15 @@ function noteUse(document: SourceDocument, rule: RuleFile, path: Path): void {
       document.notice("warning", [...path, "dns", "allowed"], what, true);
     }
   }
-  for (const key of ["outboundAddresses", "outboundPorts"] as const) {
+  const { listeningPorts, rawSockets } = network ?? {};
+  const cannot =
+    "cannot prevent what is there already: it tells it, as `alert` does; `block` blocks the container";
+  if (rawSockets === "prevent") document.notice("info", [...path, "network", "rawSockets"], cannot, true);
+  if (listeningPorts !== undefined && (listeningPorts.deniedEffect ?? network?.effect) === "prevent") {
+    const at = listeningPorts.deniedEffect === undefined ? [] : ["deniedEffect"];
+    document.notice("info", [...path, "network", "listeningPorts", ...at], cannot, true);
+  }
+  for (const key of ["outboundAddresses", "outboundPorts", "listeningPorts"] as const) {
     const lists = network?.[key];
     if (lists === undefined) continue;
     noteLists(document, [...path, "network", key], lists);

@@ -14,7 +14,9 @@
  *    feed's own effect goes before the rule's `intelligence`, unless that is `disable`.
  * 4. An event may have several subjects (the hops of an answer, the address and the port of a connection). Each is
  *    decided by itself; the most severe effect is the event's. Between equals: denied, feed, model, unresolved.
- * 5. An error inside counts as denied: the event is dropped and says so. It never blocks: stopping a container asks for
+ * 5. A listening port or a raw socket is there when it is found: there is nothing to drop, so `prevent` tells it as `alert`
+ *    does, and `block` blocks its container. Raw sockets have one effect, `alert` wherever connections are judged.
+ * 6. An error inside counts as denied: the event is dropped and says so. It never blocks: stopping a container asks for
  *    evidence, and an error of ours is none.
  *
  * A lookup passes twice. `query` judges the name asked for. `answer` judges what the name leads to: every hop like a name
@@ -29,7 +31,9 @@
  * Detections (rebinding, encrypted DNS, generated names) join as further candidates of their event, each with the effect
  * that its field of the rule names; they outrank neither a deny nor a feed of the same effect (see findings.ts).
  *
- * Where nothing is found no object is made: such decisions are shared per profile (see profile.ts).
+ * Where nothing is found about traffic no object is made: such decisions are shared per profile (see profile.ts).
+ *
+ * Length: the order of all kinds of events is the contract, and would be lost between files.
  */
 import { formatAddress } from "../address.ts";
 import { wireToName } from "../name.ts";
@@ -42,6 +46,7 @@ import {
   hitEffect,
   rankCandidates,
   rankHits,
+  tellable,
 } from "./findings.ts";
 import type { AddressMatch } from "./prefixes.ts";
 import {
@@ -58,17 +63,21 @@ import {
 import type { PolicyFile } from "./schema.ts";
 import type {
   AnswerEvent,
+  AttackType,
   ConnectionEvent,
   ContainerFacts,
   Decision,
   FeedHit,
   FeedIndex,
+  ListeningEvent,
   ModelView,
   Policy,
   PolicyEvent,
   Profile,
   QueryEvent,
+  RawSocketEvent,
   Reason,
+  SocketEvent,
   WireName,
 } from "./types.ts";
 
@@ -120,7 +129,7 @@ class CompiledPolicy implements Policy {
     return profile;
   }
 
-  decide(event: PolicyEvent): Decision {
+  decide(event: PolicyEvent | SocketEvent): Decision {
     try {
       const { profile } = event;
       if (!(profile instanceof CompiledProfile)) throw new Error("the profile was not made by a policy");
@@ -131,6 +140,12 @@ class CompiledPolicy implements Policy {
           return profile.judgesNames ? this.#answer(profile, event) : profile.unjudged;
         case "connection":
           return profile.judgesConnections ? this.#connection(profile, event) : profile.unjudged;
+        case "listening":
+          return profile.judgesListening ? this.#listening(profile, event) : profile.unjudged;
+        case "rawSocket":
+          return profile.network.rawSockets === "disable"
+            ? profile.unjudged
+            : this.#rawSocket(profile, event);
       }
     } catch (error) {
       return this.#failed(event, error);
@@ -298,6 +313,42 @@ class CompiledPolicy implements Policy {
     return candidates.length === 0 ? this.#passed(profile, others) : this.#found(profile, candidates, others);
   }
 
+  /** Lists and models know the port alone: which address it is bound to is told and does not change the verdict. */
+  #listening(profile: CompiledProfile, event: ListeningEvent): Decision {
+    const { network } = profile;
+    const { protocol, port } = event;
+    const denied = network.listeningDenied?.find(port) ?? null;
+    const allowed = network.listeningAllowed?.find(port) ?? null;
+    const model = network.effect === "disable" ? null : profile.model;
+    const learns = model?.learning === true;
+    const deviates = model !== null && !learns && !model.listeningPort(protocol, port);
+
+    const reasons: Reason[] = [];
+    if (denied !== null) reasons.push({ kind: "denied", list: "network.listeningPorts.denied", ...denied });
+    if (allowed !== null)
+      reasons.push({ kind: "allowed", list: "network.listeningPorts.allowed", ...allowed });
+    if (model !== null && !learns) {
+      const learned = profile.portReason(portOpinion(protocol, port, !deviates));
+      if (learned !== null) reasons.push(learned);
+    }
+    if (denied !== null) {
+      const effect = tellable(network.listeningDeniedEffect);
+      return this.#found(profile, [candidate(effect, "explicitlyDeniedListeningPort", reasons)], []);
+    }
+    if (deviates && allowed === null) {
+      const effect = tellable(network.effect);
+      return this.#found(profile, [candidate(effect, "unexpectedListeningPort", reasons)], []);
+    }
+    return { ...this.#passed(profile, reasons), learn: learns };
+  }
+
+  #rawSocket(profile: CompiledProfile, event: RawSocketEvent): Decision {
+    const reason: Reason = { kind: "detection", list: "network.rawSockets", match: "none" };
+    const subject = event.command === "" ? {} : { subject: event.command };
+    const effect = tellable(profile.network.rawSockets);
+    return this.#found(profile, [candidate(effect, "rawSocket", [{ ...reason, ...subject }])], []);
+  }
+
   #feedAddress(address: Uint8Array): readonly FeedHit[] {
     return this.#feeds.address(address, 0, address.length === 4 ? 4 : 16);
   }
@@ -322,12 +373,13 @@ class CompiledPolicy implements Policy {
     return { ...none, rule: profile.rule, reasons, revision: this.revision };
   }
 
-  #failed(event: PolicyEvent, error: unknown): Decision {
+  #failed(event: PolicyEvent | SocketEvent, error: unknown): Decision {
     const message = error instanceof Error ? error.message : String(error);
+    const there = event.kind === "listening" || event.kind === "rawSocket";
     return {
-      verdict: "drop",
-      effect: "prevent",
-      attackType: event.kind === "connection" ? "explicitlyDeniedIP" : "explicitlyDeniedDNS",
+      verdict: there ? "allow" : "drop",
+      effect: there ? "alert" : "prevent",
+      attackType: FAILED_AS[event.kind],
       rule: event.profile.rule,
       reasons: [{ kind: "error", message }],
       learn: false,
@@ -335,6 +387,15 @@ class CompiledPolicy implements Policy {
     };
   }
 }
+
+/** What an event that could not be judged counts as. */
+const FAILED_AS: Readonly<Record<(PolicyEvent | SocketEvent)["kind"], AttackType>> = {
+  query: "explicitlyDeniedDNS",
+  answer: "explicitlyDeniedDNS",
+  connection: "explicitlyDeniedIP",
+  listening: "explicitlyDeniedListeningPort",
+  rawSocket: "rawSocket",
+};
 
 /** Stands for "no model" where an object is needed. */
 const NO_MODEL: object = {};

@@ -25,6 +25,10 @@ export interface CompiledNetwork {
   readonly portAllowed: PortMatcher | null;
   readonly intelligence: Effect;
   readonly unresolved: Effect;
+  readonly listeningDenied: PortMatcher | null;
+  readonly listeningDeniedEffect: Effect;
+  readonly listeningAllowed: PortMatcher | null;
+  readonly rawSockets: Effect;
 }
 
 export interface CompiledRule {
@@ -41,6 +45,8 @@ export function compileRule(rule: RuleFile): CompiledRule {
   const networkEffect = network === undefined ? "disable" : (network.effect ?? "alert");
   const addresses = network?.outboundAddresses;
   const ports = network?.outboundPorts;
+  const listening = network?.listeningPorts;
+  const listeningDeniedEffect = listening?.deniedEffect ?? networkEffect;
   const deniedEffect = dns?.deniedEffect ?? dnsEffect;
   const addressDeniedEffect = addresses?.deniedEffect ?? networkEffect;
   const portDeniedEffect = ports?.deniedEffect ?? networkEffect;
@@ -64,6 +70,11 @@ export function compileRule(rule: RuleFile): CompiledRule {
       portAllowed: portMatcher(ports?.allowed),
       intelligence: network?.intelligence ?? networkEffect,
       unresolved: network?.unresolved ?? "disable",
+      listeningDenied: listeningDeniedEffect === "disable" ? null : portMatcher(listening?.denied),
+      listeningDeniedEffect,
+      listeningAllowed: portMatcher(listening?.allowed),
+      // Few containers need one, and those can be named; so they are told of wherever connections are judged.
+      rawSockets: network?.rawSockets ?? (networkEffect === "disable" ? "disable" : "alert"),
     },
   };
 }
@@ -105,6 +116,10 @@ const SILENT_NETWORK: CompiledNetwork = {
   portAllowed: null,
   intelligence: "disable",
   unresolved: "disable",
+  listeningDenied: null,
+  listeningDeniedEffect: "disable",
+  listeningAllowed: null,
+  rawSockets: "disable",
 };
 
 /** What a model says of a name: nothing (there is none), that it learns, that it does not know it; or the entry. */
@@ -142,6 +157,7 @@ export class CompiledProfile implements Profile {
   /** Whether any part of the section speaks. */
   readonly judgesNames: boolean;
   readonly judgesConnections: boolean;
+  readonly judgesListening: boolean;
   /** The decision where nothing speaks. */
   readonly unjudged: Decision;
   readonly #learning: Decision;
@@ -166,6 +182,7 @@ export class CompiledProfile implements Profile {
       network.portDenied !== null ||
       network.intelligence !== "disable" ||
       network.unresolved !== "disable";
+    this.judgesListening = network.effect !== "disable" || network.listeningDenied !== null;
     this.#revision = revision;
     this.unjudged = this.#clean([], false);
     this.#learning = this.#clean([], true);

@@ -125,6 +125,31 @@ export interface ConnectionEvent {
 
 export type PolicyEvent = QueryEvent | AnswerEvent | ConnectionEvent;
 
+/** A container was found listening. Told once for each protocol, port and address. */
+export interface ListeningEvent {
+  readonly kind: "listening";
+  readonly profile: Profile;
+  /** IP protocol number: 6 or 17. */
+  readonly protocol: number;
+  readonly port: number;
+  /** Address it is bound to; all zeros: every address. */
+  readonly address: Address;
+}
+
+/** A process of a container was found with a socket that reads and writes packets past the kernel's own protocols. */
+export interface RawSocketEvent {
+  readonly kind: "rawSocket";
+  readonly profile: Profile;
+  /** `raw`: IP packets of one family (AF_INET, AF_INET6); `packet`: whole frames (AF_PACKET). */
+  readonly socket: "raw" | "packet";
+  /** Host pid, and the name that the process goes by; 0 and empty when nobody knows any more. */
+  readonly pid: number;
+  readonly command: string;
+}
+
+/** What is found beside the traffic, when it is there already: nothing of it can be prevented, only told or blocked. */
+export type SocketEvent = ListeningEvent | RawSocketEvent;
+
 /**
  * What governs one container: its rule compiled, and the model of its image. Opaque to callers; containers with
  * the same rule and model share one, so that it can key caches. Made by `Policy.profileFor`.
@@ -148,7 +173,7 @@ export interface Policy {
   /** The rule that governs the container (first scope that matches) with the model of its image. */
   profileFor(container: ContainerFacts, model: ModelView | null): Profile;
   /** A throw inside is answered as denied (an erroring rule never passes), with a reason of kind `error`. */
-  decide(event: PolicyEvent): Decision;
+  decide(event: PolicyEvent | SocketEvent): Decision;
 }
 
 // ------------------------------------------------------------------------------------------------ seams

@@ -9,10 +9,12 @@ import type {
   ContainerFacts,
   FeedHit,
   FeedIndex,
+  ListeningEvent,
   ModelView,
   Policy,
   Profile,
   QueryEvent,
+  RawSocketEvent,
 } from "../../src/policy/types.ts";
 
 export interface FeedEntry {
@@ -137,4 +139,14 @@ export function connection(
     internet: options.internet ?? true,
     names: options.names ?? ["x.example"],
   };
+}
+
+/** `target`: `0.0.0.0:8080/6` - address, port, IP protocol number. */
+export function listening(profile: Profile, target: string): ListeningEvent {
+  const { destination: address, protocol, port } = connection(profile, target);
+  return { kind: "listening", profile, protocol, port, address };
+}
+
+export function rawSocket(profile: Profile, more: Partial<RawSocketEvent> = {}): RawSocketEvent {
+  return { kind: "rawSocket", profile, socket: "packet", pid: 4711, command: "tcpdump", ...more };
 }
