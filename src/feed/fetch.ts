@@ -17,6 +17,8 @@ import type { DeclaredFeed, RemoteList } from "./types.ts";
 
 /** Hosts that are talked to at once. */
 const MAX_HOSTS = 4;
+/** A list in many parts (pages, events) may take as many times its timeout, which is that of one part. */
+const MAX_PARTS_TIME = 20;
 
 export interface FetchOptions {
   readonly clock: Clock;
@@ -112,11 +114,19 @@ async function fetchGroup(
     maxSize: Math.min(...group.map((member) => member.remote.maxSize)),
   };
   let fetched: Fetched;
+  let credentials: Credentials | null = null;
+  const late = new AbortController();
+  const timer = options.clock.after(MAX_PARTS_TIME * remote.timeout, () => {
+    late.abort(
+      new FetchFailure(`its parts took more than ${(MAX_PARTS_TIME * remote.timeout) / 1000} seconds`),
+    );
+  });
   try {
     const { onProgress } = options;
+    credentials = new Credentials(remote.authentication, options.environment, options.readSecret);
     const wanted: Wanted = {
       remote,
-      credentials: new Credentials(remote.authentication, options.environment, options.readSecret),
+      credentials,
       paths: [...new Set(group.map((member) => member.feed.path))],
       source: sourceOf(remote),
       ...(onProgress
@@ -127,17 +137,22 @@ async function fetchGroup(
           }
         : {}),
     };
-    fetched = await BY_PROTOCOL[remote.protocol](wanted, means);
+    fetched = await BY_PROTOCOL[remote.protocol](
+      wanted,
+      remote.protocol === "http" ? means : { ...means, signal: AbortSignal.any([means.signal, late.signal]) },
+    );
   } catch (error) {
     const failure = error instanceof FetchFailure ? error : failureOf(error, hostOf(remote.url));
     for (const { feed } of group) {
       outcomes.set(feed.name, {
         kind: "failed",
-        message: failure.message,
+        message: credentials?.redact(failure.message) ?? failure.message,
         retryAfter: failure.retryAfter,
       });
     }
     return;
+  } finally {
+    timer.cancel();
   }
   for (const { feed } of group) {
     outcomes.set(

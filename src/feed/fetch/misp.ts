@@ -39,16 +39,13 @@ export async function fetchFolder(wanted: Wanted, means: Means): Promise<Fetched
   const conditions = complete ? conditionsOf(known, wanted.source) : {};
   let transferred = 0;
   const fetch = async (name: string, headers: Readonly<Record<string, string>>) => {
-    const resource = resourceOf(wanted);
-    const past = transferred;
     const got = await collected(
       {
-        ...resource,
+        ...resourceOf(wanted),
         url: fileOf(remote.url, name),
         headers: { accept: "application/json, */*;q=0.5", ...headers },
-        maxSize: remote.maxSize - transferred,
+        spent: transferred,
         maxUnpacked: MAX_DOCUMENT,
-        onProgress: (bytes) => resource.onProgress?.(past + bytes, null),
         conditional: Object.keys(headers).length > 0,
       },
       means,

@@ -52,16 +52,13 @@ async function readPages(
   for (let page = 1; page <= MAX_PAGES; page++) {
     const url = new URL(first);
     if (next !== null) url.searchParams.set("next", next);
-    const resource = resourceOf(wanted);
-    const before = transferred;
     const answer = await readPage(
       {
-        ...resource,
+        ...resourceOf(wanted),
         url,
         headers: { accept: MEDIA_TYPE },
-        maxSize: wanted.remote.maxSize - transferred,
+        spent: transferred,
         maxUnpacked: MAX_COLLECTION,
-        onProgress: (bytes) => resource.onProgress?.(before + bytes, null),
         conditional: false,
       },
       means,

@@ -32,7 +32,7 @@ export interface Means {
   readonly random: () => number;
   readonly network: Network;
   readonly lanes: Lanes;
-  /** Ends every transfer of the run. */
+  /** Ends every transfer; its reason may be a `FetchFailure`. */
   readonly signal: AbortSignal;
   /** Value of the User-Agent header. */
   readonly agent: string;
@@ -46,8 +46,10 @@ export interface Resource {
   readonly headers: Readonly<Record<string, string>>;
   /** Milliseconds for one attempt, waiting for its turn left out. */
   readonly timeout: number;
-  /** Bytes as they are transferred. */
+  /** Bytes as they are transferred, those of earlier parts of the list among them. */
   readonly maxSize: number;
+  /** Bytes that earlier parts took; 0 where there is none. */
+  readonly spent?: number;
   /** Bytes as they are unpacked; MAX_UNPACKED where there is none. */
   readonly maxUnpacked?: number;
   readonly onProgress?: (bytes: number, total: number | null) => void;
@@ -102,11 +104,11 @@ async function wait(ms: number, { clock, signal }: Means): Promise<void> {
     };
     signal.addEventListener("abort", end, { once: true });
   });
-  if (signal.aborted) throw aborted();
+  if (signal.aborted) throw aborted(signal);
 }
 
-function aborted(): FetchFailure {
-  return new FetchFailure("fetching was stopped");
+function aborted(signal: AbortSignal): FetchFailure {
+  return signal.reason instanceof FetchFailure ? signal.reason : new FetchFailure("fetching was stopped");
 }
 
 /** One attempt, over its redirects. Credentials are sent until the origin changes, and never again after that. */
@@ -150,7 +152,7 @@ async function exchange(
   budget: { left: number },
   means: Means,
 ): Promise<Omit<Answer, "url"> | URL> {
-  if (means.signal.aborted) throw aborted();
+  if (means.signal.aborted) throw aborted(means.signal);
   const { clock } = means;
   const late = new AbortController();
   const started = clock.monotonic();
@@ -175,7 +177,7 @@ async function exchange(
     });
     return await receive(response, url, resource, open, signal, means);
   } catch (error) {
-    if (means.signal.aborted) throw aborted();
+    if (means.signal.aborted) throw aborted(means.signal);
     if (late.signal.aborted) {
       throw new FetchFailure(`\`${url.host}\` took more than ${resource.timeout / 1000} seconds`, {
         transient: true,
@@ -246,16 +248,18 @@ async function unwrap(
   const maxUnpacked = Math.min(resource.maxUnpacked ?? MAX_UNPACKED, MAX_BODY);
   const length = headers.get("content-length");
   const total = length === null || !/^\d+$/.test(length) ? null : Number(length);
-  if (total !== null && total > maxSize) throw tooLong(maxSize);
-  const decoders = encodingsOf(headers).map(decoderFor);
+  const spent = resource.spent ?? 0;
+  if (total !== null && spent + total > maxSize) throw tooLong(maxSize);
+  // Servers that compress say so of an empty body too.
+  const decoders = total === 0 ? [] : encodingsOf(headers).map(decoderFor);
   let transferred = 0;
   let unpacked = 0;
   const write = open();
   const counted = async function* (): AsyncGenerator<Uint8Array> {
     for await (const chunk of body) {
       transferred += chunk.length;
-      if (transferred > maxSize) throw tooLong(maxSize);
-      resource.onProgress?.(transferred, total);
+      if (spent + transferred > maxSize) throw tooLong(maxSize);
+      resource.onProgress?.(spent + transferred, spent === 0 ? total : null);
       yield chunk;
     }
     if (total !== null && transferred !== total) {
