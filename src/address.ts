@@ -146,3 +146,24 @@ export function prefixContains(prefix: Prefix, bytes: Uint8Array, offset = 0): b
   const mask = (0xff00 >> rest) & 0xff;
   return (bytes[offset + whole]! & mask) === (prefix.bytes[whole]! & mask);
 }
+
+/**
+ * Prefixes that are not the Internet on any host: RFC 1122 (0/8, 127/8), 1918, 6598 (100.64/10), 3927, 5771, 919; RFC 4291, 4193. Those of the documentation
+ * are not among them.
+ */
+export const NEVER_INTERNET: readonly string[] = [
+  "0.0.0.0/8",
+  "10.0.0.0/8",
+  "100.64.0.0/10",
+  "127.0.0.0/8",
+  "169.254.0.0/16",
+  "172.16.0.0/12",
+  "192.168.0.0/16",
+  "224.0.0.0/4",
+  "255.255.255.255/32",
+  "::/128",
+  "::1/128",
+  "fc00::/7",
+  "fe80::/10",
+  "ff00::/8",
+];

@@ -3,26 +3,16 @@
  * containers' networks, and what the operator adds. Everything else is, the documentation prefixes included: a policy
  * that is tried out on them behaves as it will on real addresses.
  */
-import { ipv4Key, ipv6Key, isMapped, type Prefix, parsePrefix, prefixContains } from "../address.ts";
+import {
+  ipv4Key,
+  ipv6Key,
+  isMapped,
+  NEVER_INTERNET,
+  type Prefix,
+  parsePrefix,
+  prefixContains,
+} from "../address.ts";
 import { TidesmanError } from "../errors.ts";
-
-/** RFC 1122 (0/8, 127/8), 1918, 6598 (100.64/10), 3927, 5771, 919; RFC 4291, 4193. */
-const NEVER_INTERNET: readonly string[] = [
-  "0.0.0.0/8",
-  "10.0.0.0/8",
-  "100.64.0.0/10",
-  "127.0.0.0/8",
-  "169.254.0.0/16",
-  "172.16.0.0/12",
-  "192.168.0.0/16",
-  "224.0.0.0/4",
-  "255.255.255.255/32",
-  "::/128",
-  "::1/128",
-  "fc00::/7",
-  "fe80::/10",
-  "ff00::/8",
-];
 
 /** Immutable; made anew when the host's addresses, the containers' networks or the configuration change. */
 export class InternalPrefixes {

@@ -90,16 +90,26 @@ export class AddressExceptions {
     if (this.size > MAX_KEPT) throw new FeedBodyError("the list has too many exceptions to be carried out");
   }
 
-  /** The rows without what is excepted; a prefix around an exception becomes several. */
-  apply(rows: Uint8Array): Taken {
+  /**
+   * The rows without what is excepted; a prefix around an exception becomes several. `onNarrowed` hears where each row
+   * stands that loses something.
+   */
+  apply(rows: Uint8Array, onNarrowed?: (at: number) => void): Taken {
     const merged = this.#merged();
     const out = new Growing(rows.length + ADDRESS_ROW);
     let count = 0;
     for (let at = 0; at < rows.length; at += ADDRESS_ROW) {
       const { bits, first, last } = rangeOfRow(rows, at);
       const ranges = merged[bits];
+      const touched = firstEndingAt(ranges, first);
+      if (touched === ranges.length || ranges[touched]!.first > last) {
+        out.append(rows.subarray(at, at + ADDRESS_ROW));
+        count++;
+        continue;
+      }
+      onNarrowed?.(at);
       let from = first;
-      for (let index = firstEndingAt(ranges, first); index < ranges.length; index++) {
+      for (let index = touched; index < ranges.length; index++) {
         const { first: gapFirst, last: gapLast } = ranges[index]!;
         if (gapFirst > last) break;
         if (gapFirst > from) count += appendRange({ bits, first: from, last: gapFirst - 1n }, out);
