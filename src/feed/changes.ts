@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { rowText } from "./guard.ts";
 import { SEED_LENGTH, SuffixHash } from "./hash.ts";
 import { ADDRESS_ROW } from "./list/addresses.ts";
-import { DOT, LF } from "./list/lines.ts";
+import { DOT, LF, latin1 } from "./list/lines.ts";
 import type { FeedKind } from "./types.ts";
 
 const MAX_SAMPLES = 10;
@@ -45,90 +45,98 @@ export function compareEntries(
   return { added, removed, addedSamples, removedSamples };
 }
 
-/** The distinct entries of a list by hash: twelve bytes for a place of an open table that is at most half full. */
+/**
+ * The distinct entries of a list by hash: four bytes for a place of an open table that is at most half full, and sixteen
+ * for an entry.
+ */
 class EntryTable {
-  readonly #entries: Buffer;
+  readonly #entries: Uint8Array;
   readonly #kind: FeedKind;
   readonly #hash: SuffixHash;
   readonly #mask: number;
-  /** Where the entry begins, plus one; where it ends; and its fingerprint. */
+  /** At its place, the number of an entry plus one; 0 is free. */
+  readonly #places: Uint32Array;
+  /** By number: where the entry begins and ends, and the halves of its hash. */
   readonly #starts: Uint32Array;
   readonly #ends: Uint32Array;
-  readonly #prints: Uint32Array;
-  /** An address row as hexadecimal text: the hash folds letters, which would make bytes of rows alike. */
-  readonly #hex = Buffer.alloc(ADDRESS_ROW * 2);
+  readonly #highs: Uint32Array;
+  readonly #lows: Uint32Array;
+  #count = 0;
+  /** An address row in pieces of four bits, written as bytes that the hash does not fold. */
+  readonly #nibbles = Buffer.alloc(ADDRESS_ROW * 2);
 
   constructor(entries: Uint8Array, kind: FeedKind, seed: Uint8Array) {
-    this.#entries = Buffer.from(entries.buffer, entries.byteOffset, entries.byteLength);
+    this.#entries = entries;
     this.#kind = kind;
     const words = new DataView(seed.buffer, seed.byteOffset, SEED_LENGTH);
     this.#hash = new SuffixHash(words.getUint32(0, true), words.getUint32(4, true));
-    let count = 0;
-    this.#each(() => count++);
-    const capacity = 2 ** Math.ceil(Math.log2(count * 2 + 2));
-    this.#mask = capacity - 1;
-    this.#starts = new Uint32Array(capacity);
-    this.#ends = new Uint32Array(capacity);
-    this.#prints = new Uint32Array(capacity);
-    this.#each((start, end) => {
-      const place = this.#find(this.#entries, start, end);
-      if (this.#starts[place] !== 0) return;
-      this.#starts[place] = start + 1;
-      this.#ends[place] = end;
-      this.#prints[place] = this.#hash.high;
-    });
+    const lines = kind === "address" ? entries.length / ADDRESS_ROW : countLines(entries);
+    this.#mask = 2 ** Math.ceil(Math.log2(lines * 2 + 2)) - 1;
+    this.#places = new Uint32Array(this.#mask + 1);
+    this.#starts = new Uint32Array(lines);
+    this.#ends = new Uint32Array(lines);
+    this.#highs = new Uint32Array(lines);
+    this.#lows = new Uint32Array(lines);
+    if (kind === "address") {
+      for (let at = 0; at < entries.length; at += ADDRESS_ROW) this.#add(at, at + ADDRESS_ROW);
+    } else eachLine(entries, (start, end) => this.#add(start, end));
   }
 
-  /** How many of the entries `other` has not, and the first few of them. */
+  /** How many of the entries `other`, a table of the same seed, has not; and the first few of them. */
   without(other: EntryTable): [number, readonly string[]] {
     const samples: string[] = [];
     let count = 0;
-    this.#each((start, end) => {
-      if (other.#starts[other.#find(this.#entries, start, end)] !== 0) return;
-      // Only the first of equal entries stands in the table.
-      if (this.#starts[this.#find(this.#entries, start, end)] !== start + 1) return;
+    for (let entry = 0; entry < this.#count; entry++) {
+      if (other.#places[other.#find(this, entry)] !== 0) continue;
       count++;
-      if (samples.length < MAX_SAMPLES) samples.push(this.#text(start, end));
-    });
+      if (samples.length < MAX_SAMPLES) samples.push(this.#text(this.#starts[entry]!, this.#ends[entry]!));
+    }
     return [count, samples];
   }
 
-  /** Where the entry `bytes[start … end)` stands, or would. Leaves its hash in `#hash`. */
-  #find(bytes: Buffer, start: number, end: number): number {
+  #add(start: number, end: number): void {
     const hash = this.#hash;
     hash.start();
     if (this.#kind === "address") {
       for (let at = start, to = 0; at < end; at++) {
-        this.#hex[to++] = 48 + (bytes[at]! >> 4);
-        this.#hex[to++] = 48 + (bytes[at]! & 15);
+        this.#nibbles[to++] = 48 + (this.#entries[at]! >> 4);
+        this.#nibbles[to++] = 48 + (this.#entries[at]! & 15);
       }
-      hash.label(this.#hex, 0, this.#hex.length);
-    } else hash.label(bytes, start, end);
+      hash.label(this.#nibbles, 0, this.#nibbles.length);
+    } else hash.label(this.#entries, start, end);
     hash.finish();
-    for (let place = hash.low & this.#mask; ; place = (place + 1) & this.#mask) {
-      if (this.#starts[place] === 0) return place;
-      if (this.#prints[place] === hash.high && this.#equals(place, bytes, start, end)) return place;
+    const entry = this.#count;
+    this.#starts[entry] = start;
+    this.#ends[entry] = end;
+    this.#highs[entry] = hash.high;
+    this.#lows[entry] = hash.low;
+    const place = this.#find(this, entry);
+    if (this.#places[place] === 0) this.#places[place] = ++this.#count;
+  }
+
+  /** The place of an entry of `table`; a free one when it is not here. */
+  #find(table: EntryTable, entry: number): number {
+    const high = table.#highs[entry]!;
+    for (let place = table.#lows[entry]! & this.#mask; ; place = (place + 1) & this.#mask) {
+      const found = this.#places[place]!;
+      if (found === 0 || (this.#highs[found - 1] === high && this.#equals(found - 1, table, entry)))
+        return place;
     }
   }
 
-  #equals(place: number, bytes: Buffer, start: number, end: number): boolean {
-    const from = this.#starts[place]! - 1;
-    const length = end - start;
-    if (this.#ends[place]! - from !== length) return false;
-    for (let at = 0; at < length; at++) if (this.#entries[from + at] !== bytes[start + at]) return false;
+  #equals(own: number, table: EntryTable, entry: number): boolean {
+    const from = this.#starts[own]!;
+    const start = table.#starts[entry]!;
+    const length = table.#ends[entry]! - start;
+    if (this.#ends[own]! - from !== length) return false;
+    for (let at = 0; at < length; at++) {
+      if (this.#entries[from + at] !== table.#entries[start + at]) return false;
+    }
     return true;
   }
 
-  #each(onEntry: (start: number, end: number) => void): void {
-    if (this.#kind === "address") {
-      for (let at = 0; at < this.#entries.length; at += ADDRESS_ROW) onEntry(at, at + ADDRESS_ROW);
-    } else eachLine(this.#entries, onEntry);
-  }
-
   #text(start: number, end: number): string {
-    return this.#kind === "address"
-      ? rowText(this.#entries, start)
-      : this.#entries.toString("latin1", start, end);
+    return this.#kind === "address" ? rowText(this.#entries, start) : latin1(this.#entries, start, end);
   }
 }
 
@@ -149,10 +157,19 @@ export function newlyHit(
     const line = withParents((below ? entry.name.slice(2) : entry.name).toLowerCase().replace(/\.$/, ""));
     return { entry, below, line };
   });
-  const near = { names: new Set<string>(), above: new Set<string>(), parents: new Set<string>() };
+  const near = {
+    names: new Set<string>(),
+    above: new Set<string>(),
+    parents: new Set<string>(),
+    tails: new Uint8Array(TAILS),
+  };
   for (const { below, line } of names) {
     (below ? near.parents : near.names).add(line[0]!);
     for (const parent of line) near.above.add(parent);
+    // Below a single label there are names with any tail.
+    if (below && line.length === 1) near.tails.fill(1);
+    const bytes = Buffer.from(line[0]!, "latin1");
+    near.tails[tailOf(bytes, 0, bytes.length)] = 1;
   }
   const old = entriesNear(before, near);
   const fresh = entriesNear(after, near);
@@ -185,15 +202,32 @@ interface Near {
   /** All learned names and parents, with everything above them. */
   readonly above: ReadonlySet<string>;
   readonly parents: ReadonlySet<string>;
+  /** By `tailOf`, 1 where something learned has that tail: who is above or below another has the same. */
+  readonly tails: Uint8Array;
+}
+
+/** A power of two, so large that few names share a tail with learned ones by chance. */
+const TAILS = 2 ** 20;
+
+/** A number below TAILS that depends on the last two labels of a name (FNV-1a). */
+function tailOf(bytes: Uint8Array, start: number, end: number): number {
+  let hash = 0x811c9dc5;
+  for (let at = end - 1, dots = 0; at >= start; at--) {
+    if (bytes[at] === DOT && ++dots === 2) break;
+    hash = Math.imul(hash ^ bytes[at]!, 0x01000193);
+  }
+  return (hash ^ (hash >>> 16)) & (TAILS - 1);
 }
 
 /** The entries that may hit something learned: of millions, few. */
-function entriesNear(entries: Uint8Array, { names, above, parents }: Near): Set<string> {
+function entriesNear(entries: Uint8Array, { names, above, parents, tails }: Near): Set<string> {
   const text = Buffer.from(entries.buffer, entries.byteOffset, entries.byteLength);
   const found = new Set<string>();
   eachLine(text, (start, end) => {
     const dotted = text[start] === DOT;
-    const name = text.toString("latin1", dotted ? start + 1 : start, end);
+    const first = dotted ? start + 1 : start;
+    if (tails[tailOf(text, first, end)] === 0) return;
+    const name = text.toString("latin1", first, end);
     let relevant = (dotted ? above : names).has(name);
     if (!relevant && parents.size > 0) {
       for (let at = 0; !relevant && at >= 0; at = name.indexOf(".", at) + 1 || -1) {
@@ -229,4 +263,10 @@ function eachLine(text: Uint8Array, onLine: (start: number, end: number) => void
     onLine(start, at);
     start = at + 1;
   }
+}
+
+function countLines(text: Uint8Array): number {
+  let count = 0;
+  for (let at = 0; at < text.length; at++) if (text[at] === LF) count++;
+  return count;
 }

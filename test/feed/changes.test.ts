@@ -85,12 +85,13 @@ for (const [name, before, after, entry] of [
   ["*.a.test", [".x.a.test"], ["z.x.a.test"], null],
   ["*.a.test", [".a.test"], ["x.a.test"], null],
   ["*.a.test", ["x.a.test"], [".a.test"], ".a.test"],
+  ["*.test", [], ["x.a.test"], "x.a.test"],
 ] as const) {
   const title = `${name} with [${before.join(" ")}], then [${after.join(" ")}]: ${entry ?? "not newly hit"}`;
   t.test(title, async (t) => {
     const learned = [{ model: "web", name }];
     t.strictSame(
-      newlyHit(learned, list(...before), list("other.test", ...after), 10),
+      newlyHit(learned, list(...before), list("other.example", ...after), 10),
       entry === null ? [] : [{ model: "web", name, entry }],
     );
   });
