@@ -64,6 +64,9 @@ async function readPages(
       means,
     );
     transferred += answer.transferred;
+    if (typeof answer.document !== "object" || answer.document === null || Array.isArray(answer.document)) {
+      throw new FetchFailure("the collection answered with no TAXII envelope");
+    }
     for (const object of elements(field(answer.document, "objects"))) {
       if (field(object, "type") !== "indicator") continue;
       const text = JSON.stringify(object);
