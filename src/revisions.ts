@@ -3,6 +3,7 @@
  * a file that is refused changes nothing and is remembered for `status`. One reload at a time.
  */
 import { randomBytes } from "node:crypto";
+import { join } from "node:path";
 import type { Clock } from "./clock.ts";
 import type { Places } from "./config.ts";
 import { compileInWorker } from "./feed/compile-in-worker.ts";
@@ -53,7 +54,11 @@ export class Revisions {
   static async first(options: RevisionsOptions): Promise<Revisions> {
     const read = readPolicy(options.places);
     const seed = randomBytes(8);
-    const feeds = await compileInWorker({ manifest: feedManifest(options.places), seed });
+    const feeds = await compileInWorker({
+      manifest: feedManifest(options.places),
+      bodies: bodiesOf(options.places),
+      seed,
+    });
     return new Revisions(options, read, feeds, seed);
   }
 
@@ -96,6 +101,7 @@ export class Revisions {
       const { policy, feeds: previous } = this.#snapshot;
       const feeds = await compileInWorker({
         manifest: feedManifest(this.#options.places),
+        bodies: bodiesOf(this.#options.places),
         seed: this.#seed,
         previous,
       });
@@ -135,4 +141,9 @@ export class Revisions {
     this.#turn = result.catch(() => undefined);
     return result;
   }
+}
+
+/** Where fetched lists are kept. */
+function bodiesOf(places: Places): string {
+  return join(places.stateDirectory, "feeds", "bodies");
 }

@@ -6,6 +6,7 @@ import type { CompiledFeeds } from "./types.ts";
 /** What to load; see `LoadOptions`. */
 export interface CompileOrder {
   readonly manifest: string;
+  readonly bodies?: string;
   readonly seed: Uint8Array;
   readonly previous?: CompiledFeeds;
 }

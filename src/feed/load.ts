@@ -17,6 +17,8 @@ import type { CompiledFeeds, DeclaredFeed, FeedSource } from "./types.ts";
 export interface LoadOptions {
   /** feeds.yaml. Where there is none there are no feeds. */
   readonly manifest: string;
+  /** Where fetched lists are kept, absolute; absent: `DEFAULT_BODIES`. */
+  readonly bodies?: string;
   /** Throws system errors, and `FeedBodyError` for what it refuses to read. */
   readonly readFile: (path: string) => Uint8Array;
   readonly clock: Clock;
@@ -26,9 +28,13 @@ export interface LoadOptions {
   readonly previous?: CompiledFeeds;
 }
 
+/** What is said of a list that is fetched, and was not yet: a state of every fresh host, not a failure. */
+export const NOT_FETCHED = "not fetched yet";
+
 /** Reads and compiles all enabled feeds. Throws TM_FEED only for the manifest; a list that fails has `status.error`. */
-export function loadFeeds({ manifest, readFile, clock, seed, previous }: LoadOptions): CompiledFeeds {
-  const declared = readManifest(manifest, readFile);
+export function loadFeeds(options: LoadOptions): CompiledFeeds {
+  const { readFile, clock, seed, previous } = options;
+  const declared = readManifest(options);
   const lists = declared.map((feed): FeedList => {
     if (!feed.enabled) return nothing(feed, clock.now(), null);
     try {
@@ -87,7 +93,7 @@ function readFolder(feed: DeclaredFeed, readFile: (path: string) => Uint8Array):
   }
 }
 
-function readManifest(manifest: string, readFile: (path: string) => Uint8Array): readonly DeclaredFeed[] {
+function readManifest({ manifest, bodies, readFile }: LoadOptions): readonly DeclaredFeed[] {
   let bytes: Uint8Array;
   try {
     bytes = readFile(manifest);
@@ -96,7 +102,7 @@ function readManifest(manifest: string, readFile: (path: string) => Uint8Array):
     const why = error instanceof Error ? error.message : String(error);
     throw new TidesmanError("TM_FEED", `cannot read \`${manifest}\`: ${why}`, { cause: error });
   }
-  return parseFeeds(new TextDecoder().decode(bytes), manifest);
+  return parseFeeds(new TextDecoder().decode(bytes), manifest, bodies);
 }
 
 /** A feed of which nothing is in use. */
@@ -107,10 +113,10 @@ function nothing(feed: DeclaredFeed, loadedAt: number, error: string | null): Fe
   return { source: { ...feed, match }, status, entries: new Uint8Array() };
 }
 
-function explain(error: unknown, { path }: DeclaredFeed): string {
+function explain(error: unknown, { path, remote }: DeclaredFeed): string {
   switch (systemCode(error)) {
     case "ENOENT":
-      return `\`${path}\` does not exist`;
+      return remote === undefined ? `\`${path}\` does not exist` : NOT_FETCHED;
     case "EACCES":
     case "EPERM":
       return `\`${path}\` may not be read by this user`;

@@ -128,6 +128,9 @@ function checkPlace(document: SourceDocument, feed: number): void {
     document.problem(["feeds", feed], "needs `path`, a list on this host, or `url`, one that is fetched");
   else if (has("path") && has("url"))
     document.problem(["feeds", feed, "url"], "stands beside `path`; exactly one of them is allowed", true);
+  const name = document.at(["feeds", feed, "name"]);
+  if (has("url") && typeof name === "string" && name.endsWith(".json"))
+    document.problem(["feeds", feed, "name"], "ends in `.json`, which is kept for what is known about lists");
   if (typeof url === "string") {
     const trouble = urlTrouble(url);
     if (trouble !== null) document.problem(["feeds", feed, "url"], trouble);

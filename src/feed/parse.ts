@@ -34,7 +34,8 @@ export interface ReadList extends ParsedList {
 export function parseList(body: Uint8Array, { kind, match, format, now }: ParseOptions): ReadList {
   checkText(body);
   const found = format === undefined ? detectFormat(body) : formatNamed(format);
-  const meant = kind === "address" ? "exact" : (match ?? found.match);
+  // A URL names a host, whatever other lines of that format mean.
+  const meant = kind === "address" ? "exact" : (match ?? (kind === "url" ? "exact" : found.match));
   const out = new ListEntries(kind, meant, body.length);
   found.read(body, out, now);
   return { ...out.finish(), format: found.name, match: meant };

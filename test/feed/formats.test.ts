@@ -607,3 +607,41 @@ t.test("one real feed in seven forms", withData, async (t) => {
   const rules = form("agh-online.txt", { kind: "address" });
   t.strictSame(rules.entries.toSorted(), addresses.entries.toSorted(), "in another order");
 });
+
+t.test("kind url: whole hosts of URLs, and nothing else", async (t) => {
+  const body = [
+    "# feed",
+    "http://evil.example/",
+    "https://Bad.Example",
+    "http://shared.example/page.html?x=1",
+    "https://evil.example:8443/",
+    "http://192.0.2.1/",
+    "https://[2001:db8::1]/",
+    "name.example",
+    "http://github.io/",
+  ].join("\n");
+  const { list, entries, reasons } = read(body, { kind: "url" });
+  t.strictSame(entries, ["evil.example", "bad.example"]);
+  t.equal(list.format, "plain");
+  t.equal(list.match, "exact");
+  t.equal(list.refused, 6);
+  t.match(reasons, [/names a page/, /names a page/, /of kind `address`/, /of kind `address`/, /not a URL/]);
+  t.strictSame(read(body, { kind: "url", match: "suffix" }).entries, [".evil.example", ".bad.example"]);
+
+  const threatfox = [
+    '# "first_seen_utc","ioc_id","ioc_value","ioc_type","threat_type"',
+    '"2026-01-01 00:00:00", "1", "name.example", "domain", "botnet_cc"',
+    '"2026-01-01 00:00:00", "2", "http://host.example/", "url", "payload_delivery"',
+    '"2026-01-01 00:00:00", "3", "http://shared.example/x.bin", "url", "payload_delivery"',
+  ].join("\n");
+  t.strictSame(read(threatfox, { kind: "url" }).entries, ["host.example"]);
+  const stix = (value: string): string =>
+    JSON.stringify({
+      type: "bundle",
+      objects: [{ type: "indicator", pattern_type: "stix", pattern: `[url:value = '${value}']` }],
+    });
+  t.strictSame(read(stix("https://host.example"), { kind: "url" }).entries, ["host.example"]);
+  t.throws(() => read("https://host.example/page\n", { kind: "url" }), {
+    message: /its only line is not an entry \(URL of a whole host expected\)/,
+  });
+});

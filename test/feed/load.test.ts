@@ -158,6 +158,35 @@ t.test("a list that changed its meaning, or was switched off, does not come back
   t.equal(hits(off, "evil.example").length, 0);
 });
 
+t.test(
+  "a list that is fetched is read from where it is kept; before that it is a state, not a failure",
+  async (t) => {
+    const files: Record<string, string> = {
+      "/m/feeds.yaml": `version: 1
+feeds: [{ name: far, url: "https://lists.example/far.txt", kind: domain }, { name: pages, url: "https://lists.example/urls.txt", kind: url }]`,
+    };
+    const options = { manifest: "/m/feeds.yaml", bodies: "/state", clock: new ManualClock(1000), seed: SEED };
+    const first = loadFeeds({ ...options, readFile: reader(files) });
+    t.match(first.statuses, [
+      { entries: 0, error: "not fetched yet; the feed is not in use" },
+      { entries: 0, error: "not fetched yet; the feed is not in use" },
+    ]);
+    files["/state/far"] = "evil.example\n";
+    files["/state/pages"] = "http://page.example/\nhttp://shared.example/a\n";
+    const second = loadFeeds({ ...options, readFile: reader(files), previous: first });
+    t.match(second.statuses, [{ entries: 1 }, { entries: 1, kind: "url", refused: 1, error: null }]);
+    t.strictSame(hits(second, "page.example"), ["pages:page.example"]);
+    t.strictSame(hits(second, "a.page.example"), []);
+    delete files["/state/pages"];
+    const third = loadFeeds({ ...options, readFile: reader(files), previous: second });
+    t.match(third.statuses[1], {
+      entries: 1,
+      error: /^not fetched yet; the list as read at .* stays in use$/,
+    });
+    t.strictSame(hits(third, "page.example"), ["pages:page.example"]);
+  },
+);
+
 t.test("no manifest: no feeds; one that cannot be read is an error", async (t) => {
   const load = (files: Record<string, string | Error>): CompiledFeeds => {
     return loadFeeds({

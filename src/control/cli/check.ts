@@ -1,5 +1,6 @@
 /** `tidesman check`: would the daemon start with these files, and with what? Needs no daemon. */
 import { hostname } from "node:os";
+import { join } from "node:path";
 import type { Command } from "commander";
 import type { Config } from "../../config.ts";
 import { EXIT } from "../../errors.ts";
@@ -26,7 +27,11 @@ export function define(program: Command, attach: Attach): void {
       hostname(),
     );
     const policy = checkPolicy(read, places.policyFile, named("policyFile"));
-    const feeds = checkFeeds(read, places.feedsFile, named("feedsFile"));
+    const feeds = checkFeeds(read, places.feedsFile, {
+      required: named("feedsFile"),
+      bodies: join(places.stateDirectory, "feeds", "bodies"),
+      environment: process.env,
+    });
     const files = [configuration, policy, feeds];
     const errors = files.flatMap((file) => file.problems);
     if (json === true) output.json({ ok: errors.length === 0, files, places, config });

@@ -11,7 +11,8 @@ import type { Output } from "./output.ts";
 export interface FileReaders {
   config(text: string | null, file: string, hostname: string): Config;
   policy(text: string, file: string): { policy: PolicyFile; notices: readonly Notice[] };
-  feeds(text: string, file: string): readonly DeclaredFeed[];
+  /** `bodies`: folder where fetched lists are kept. */
+  feeds(text: string, file: string, bodies: string): readonly DeclaredFeed[];
   readonly defaultPolicy: PolicyFile;
   /** Manifest that is in force while there is no feeds.yaml. */
   readonly shippedFeeds: string;

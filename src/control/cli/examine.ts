@@ -2,6 +2,7 @@
 import { accessSync, constants, readFileSync } from "node:fs";
 import type { Config } from "../../config.ts";
 import { systemCode, TidesmanError } from "../../errors.ts";
+import type { DeclaredFeed, RemoteList } from "../../feed/types.ts";
 import type { PolicyNotice } from "../types.ts";
 import type { FileReaders } from "./context.ts";
 import { plural } from "./layout.ts";
@@ -45,26 +46,84 @@ export function checkPolicy(readers: FileReaders, file: string, required: boolea
   });
 }
 
-export function checkFeeds(readers: FileReaders, file: string, required: boolean): CheckedFile {
-  return examine("feeds", file, required, (text) => {
+export interface FeedsToCheck {
+  readonly required: boolean;
+  /** Where fetched lists are kept. */
+  readonly bodies: string;
+  /** Variables that secrets may stand in. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+export function checkFeeds(readers: FileReaders, file: string, how: FeedsToCheck): CheckedFile {
+  return examine("feeds", file, how.required, (text) => {
     if (text === null) {
-      const shipped = checkFeeds(readers, readers.shippedFeeds, true);
+      const shipped = checkFeeds(readers, readers.shippedFeeds, { ...how, required: true });
       if (shipped.problems.length > 0) throw new TidesmanError("TM_FEED", shipped.problems.join("\n"));
       return {
         summary: `not there: the shipped ${readers.shippedFeeds}, ${shipped.summary}`,
         notices: shipped.notices,
       };
     }
-    const sources = readers.feeds(text, file);
+    const sources = readers.feeds(text, file, how.bodies);
     const off = sources.filter((source) => !source.enabled).length;
     const notices = sources.flatMap((source, index): PolicyNotice[] => {
-      const trouble = source.enabled ? unreadable(source.path) : null;
-      if (trouble === null) return [];
-      const message = `feed \`${source.name}\`: \`${source.path}\` cannot be read (${trouble}); the feed will not be in use`;
-      return [{ level: "warning", file, line: 1, column: 1, field: `feeds[${index}].path`, message }];
+      if (!source.enabled) return [];
+      const found = source.remote ? fetchNotices(source, source.remote, how) : pathNotices(source);
+      return found.map(({ level, key, message }) => {
+        const text = `feed \`${source.name}\`: ${message}`;
+        return { level, file, line: 1, column: 1, field: `feeds[${index}].${key}`, message: text };
+      });
     });
     return { summary: `${plural(sources.length, "feed")}${off === 0 ? "" : `, ${off} off`}`, notices };
   });
+}
+
+interface FeedNotice {
+  readonly level: PolicyNotice["level"];
+  readonly key: string;
+  readonly message: string;
+}
+
+function pathNotices({ path }: DeclaredFeed): readonly FeedNotice[] {
+  const trouble = unreadable(path);
+  if (trouble === null) return [];
+  const message = `\`${path}\` cannot be read (${trouble}); the feed will not be in use`;
+  return [{ level: "warning", key: "path", message }];
+}
+
+/** What keeps a list from being fetched, as far as this host can tell without asking the network. */
+function fetchNotices(
+  { path }: DeclaredFeed,
+  { url, authentication, ca }: RemoteList,
+  { environment }: FeedsToCheck,
+): readonly FeedNotice[] {
+  const notices: FeedNotice[] = [];
+  const warn = (key: string, message: string): void => void notices.push({ level: "warning", key, message });
+  const trouble = unreadable(path);
+  if (trouble === "ENOENT") {
+    const message = "not fetched yet; `tidesman feeds update` fetches it, and the timer does";
+    notices.push({ level: "info", key: "url", message });
+  } else if (trouble !== null)
+    warn("url", `the fetched list \`${path}\` cannot be read (${trouble}); it will not be in use`);
+  const secret = authentication?.secret;
+  if (secret !== undefined && "file" in secret) {
+    const why = unreadable(secret.file);
+    if (why !== null)
+      warn(
+        "authentication.file",
+        `\`${secret.file}\` cannot be read (${why}); the list cannot be fetched without it`,
+      );
+  } else if (secret !== undefined && !environment[secret.environment]) {
+    warn(
+      "authentication.environment",
+      `\`${secret.environment}\` is not set here; it has to be where lists are fetched (/etc/tidesman/feeds.env)`,
+    );
+  }
+  if (secret !== undefined && url.startsWith("http:"))
+    warn("url", "its secret would be sent without encryption; use https if the server has it");
+  const untrusted = ca === undefined ? null : unreadable(ca);
+  if (untrusted !== null) warn("ca", `\`${ca}\` cannot be read (${untrusted}); the list cannot be fetched`);
+  return notices;
 }
 
 function unreadable(path: string): string | null {

@@ -4,11 +4,13 @@ import type { FeedSource } from "../types.ts";
 import { appendAddresses, parseRange } from "./addresses.ts";
 import { FeedBodyError, MAX_BODY } from "./body.ts";
 import { AddressExceptions, type ExceptionReach, NameExceptions } from "./exceptions.ts";
+import { A_PAGE, hostOf } from "./indicators.ts";
 import { DOT, forEachLine, latin1, MAX_LINE } from "./lines.ts";
 import { appendName } from "./names.ts";
 
 const MAX_SAMPLES = 5;
 const MAX_SAMPLE_TEXT = 80;
+const NOUNS = { domain: "domain name", address: "address", url: "URL of a whole host" };
 
 /** The entries of one list, and what was refused. Plain data. */
 export interface ParsedList {
@@ -50,7 +52,8 @@ export class ListEntries {
   /** Takes the name or address at `body[start … end)`; null, or why it is no entry of this feed. */
   add(body: Uint8Array, start: number, end: number, reach: NameReach = "feed"): string | null {
     if (this.#out.length > MAX_BODY) throw new FeedBodyError(`the entries need more than ${MAX_BODY} bytes`);
-    if (this.kind !== "address") {
+    if (this.kind === "url") return this.#addURL(latin1(body, start, Math.min(end, start + MAX_LINE)));
+    if (this.kind === "domain") {
       const below = reach === "below" || (reach === "feed" && this.#suffix);
       const reason = appendName(body, start, end, below, this.#out);
       if (reason === null) this.#count++;
@@ -60,6 +63,17 @@ export class ListEntries {
     if (typeof rows === "string") return rows;
     this.#count += rows;
     return null;
+  }
+
+  /** Takes the host of a URL, in lists of which only URLs are wanted. */
+  #addURL(url: string): string | null {
+    const host = hostOf(url);
+    if (host === null) return url.includes("://") ? A_PAGE : "not a URL";
+    if (parseRange(host) !== null) return "an address, not a name; a feed of kind `address` takes it";
+    const bytes = Buffer.from(host);
+    const reason = appendName(bytes, 0, bytes.length, this.#suffix, this.#out);
+    if (reason === null) this.#count++;
+    return reason;
   }
 
   /** The same for a piece of text; characters over U+00FF are taken as UTF-8. */
@@ -138,7 +152,7 @@ export class ListEntries {
     if (this.#count === 0 && this.#refused > 0) {
       const lines = this.#refused === 1 ? "its only line" : `none of its ${this.#refused} lines`;
       const verb = this.#refused === 1 ? "is not" : "is";
-      const noun = this.kind === "domain" ? "domain name" : "address";
+      const noun = NOUNS[this.kind];
       throw new FeedBodyError(`${lines} ${verb} an entry (${noun} expected): ${this.#samples[0]}`);
     }
     let entries = this.#out.content();
