@@ -220,16 +220,28 @@ t.test("systemd accepts the units without a complaint", { skip: noAnalysis }, as
   t.equal(stdout + stderr, "");
 });
 
-t.test("the sandbox stays as tight as it is", { skip: noAnalysis }, async (t) => {
-  const [first = ""] = installed(t.testdir()).filter((path) => path.endsWith("tidesman.service"));
-  const { stdout } = await execute(ANALYZE, [
-    "security",
-    "--offline=true",
-    "--no-pager",
-    "--threshold=40",
-    first,
-  ]);
-  t.match(stdout, /Overall exposure level for tidesman\.service: [0-3]\.\d OK/);
+t.test("the sandboxes stay as tight as they are", { skip: noAnalysis }, async (t) => {
+  const units = installed(t.testdir());
+  for (const [name, threshold, wanted] of [
+    ["tidesman.service", 40, /exposure level for tidesman\.service: [0-3]\.\d OK/],
+    ["tidesman-feeds.service", 25, /exposure level for tidesman-feeds\.service: [0-2]\.\d OK/],
+  ] as const) {
+    const [path = ""] = units.filter((unit) => unit.endsWith(`/${name}`));
+    const options = ["security", "--offline=true", "--no-pager", `--threshold=${threshold}`, path];
+    const { stdout } = await execute(ANALYZE, options);
+    t.match(stdout, wanted);
+  }
+});
+
+t.test("feeds are fetched with or without the daemon, as often as they are due", async (t) => {
+  const service = readFileSync(join(UNITS, "tidesman-feeds.service"), "utf8");
+  t.match(service, /^ExecStart=\/usr\/bin\/tidesman feeds update --due --quiet$/m);
+  t.notMatch(service, /^(?:Requisite|Requires|BindsTo|PrivateNetwork)=/m);
+  t.match(service, /^EnvironmentFile=-\/etc\/tidesman\/feeds\.env$/m);
+  t.match(service, /^StateDirectory=tidesman$/m);
+  const timer = readFileSync(join(UNITS, "tidesman-feeds.timer"), "utf8");
+  t.match(timer, /^OnCalendar=\*:0\/15$/m);
+  t.match(timer, /^RandomizedDelaySec=/m);
 });
 
 t.test("units, daemon and defaults agree", async (t) => {
@@ -255,7 +267,7 @@ t.test("the cron file is one that cron and sh understand", async (t) => {
   const lines = readFileSync(join(UNITS, "tidesman-feeds.cron"), "utf8").split("\n");
   const jobs = lines.filter((line) => /^\d/.test(line));
   t.equal(jobs.length, 1);
-  const [, user, command = ""] = /^\d+ \S+ \S+ \S+ \S+ (\S+) (.*)$/.exec(jobs[0] ?? "") ?? [];
+  const [, user, command = ""] = /^[\d,]+ \S+ \S+ \S+ \S+ (\S+) (.*)$/.exec(jobs[0] ?? "") ?? [];
   t.equal(user, "root");
   t.notMatch(command, "%", "cron ends a command at a per cent sign");
   const bin = t.testdir({ tidesman: '#!/bin/sh\necho "$@"\nexit "$ANSWER"\n' });
@@ -271,5 +283,5 @@ t.test("the cron file is one that cron and sh understand", async (t) => {
   } catch (error) {
     failure = error;
   }
-  t.match(failure, { status: 3, stdout: "feeds update\n" });
+  t.match(failure, { status: 3, stdout: "feeds update --due --quiet\n" });
 });
