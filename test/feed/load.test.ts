@@ -237,16 +237,39 @@ t.test("compiled on a thread of its own", async (t) => {
   });
 });
 
-t.test("what ships: two empty local lists", async (t) => {
+t.test("what ships: two empty local lists, and lists to fetch", async (t) => {
   const manifest = resolve(import.meta.dirname, "../../feeds/feeds.yaml");
-  const sources = parseFeeds(readFileSync(manifest, "utf8"), manifest);
+  const text = readFileSync(manifest, "utf8");
+  const sources = parseFeeds(text, manifest);
+  const enabled = sources.filter((source) => source.enabled);
   t.strictSame(
-    sources.map(({ name, kind, enabled }) => `${name} ${kind} ${enabled}`),
-    ["custom-domains domain true", "custom-addresses address true"],
+    enabled.map(({ name, kind }) => `${name} ${kind}`),
+    [
+      "custom-domains domain",
+      "custom-addresses address",
+      "spamhaus-drop address",
+      "spamhaus-drop-ipv6 address",
+      "ipsum address",
+      "hagezi-threats domain",
+    ],
   );
-  const feeds = loadFeeds({ manifest, readFile: readFeedFile, clock: new ManualClock(), seed: SEED });
-  t.match(feeds.statuses, [
+  for (const { name, url, licence = "", attribution, remote, maxShrink, enabled } of sources) {
+    if (remote === undefined) continue;
+    t.match(url, /^https:/, `${name} is fetched safely`);
+    t.ok(attribution, `${name} names its publisher`);
+    t.ok(maxShrink > 0, `${name} may shrink`);
+    t.equal(
+      /check its terms/.test(licence),
+      !enabled,
+      `${name} is enabled where its terms are known to allow it`,
+    );
+  }
+  t.notMatch(text, /npmjs|debian\.org|jsdelivr/, "registries are no feeds");
+  const files = { readFile: readFeedFile, bodies: t.testdir() };
+  const feeds = loadFeeds({ manifest, ...files, clock: new ManualClock(), seed: SEED });
+  t.match(feeds.statuses.slice(0, 3), [
     { error: null, refused: 0 },
     { error: null, refused: 0 },
+    { error: /not fetched yet/ },
   ]);
 });
