@@ -57,8 +57,8 @@ export type FetchOutcome =
 
 /**
  * Brings the bodies of `feeds` up to date; the outcomes by feed name. Feeds without `remote` are left out. A list that
- * several feeds name is transferred once. A list that fails leaves its body as it was and the others alone; never rejects
- * but for a defect.
+ * several feeds name is transferred once. A list that fails leaves its body as it was and the others alone. Rejects only for
+ * `servers` that are no addresses.
  */
 export async function fetchLists(
   feeds: readonly DeclaredFeed[],

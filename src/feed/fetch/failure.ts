@@ -46,11 +46,11 @@ const REASONS: Readonly<Record<string, string>> = {
   UND_ERR_SOCKET: "the connection was cut before the end",
 };
 
-/** Any error of a transfer from `host`, as a failure. A defect of our own is thrown on. */
+/** Any error of a transfer from `host`, as a failure of that list alone. */
 export function failureOf(error: unknown, host: string): FetchFailure {
   if (error instanceof FetchFailure) return error;
   if (error instanceof FeedBodyError) return new FetchFailure(error.message);
-  if (!(error instanceof Error)) throw error;
+  if (!(error instanceof Error)) return new FetchFailure(`\`${host}\`: ${String(error)}`);
   const inner = innermost(error);
   const code = systemCode(inner);
   if (TLS.test(code))
@@ -63,21 +63,14 @@ export function failureOf(error: unknown, host: string): FetchFailure {
       transient: status >= 500,
     });
   }
-  if (code.startsWith("HPE_")) {
-    // llhttp has one code for a body that ends before its last chunk.
-    const cut = code === "HPE_INVALID_EOF_STATE";
-    return new FetchFailure(
-      cut
-        ? `\`${host}\`: the connection was cut before the end`
-        : `\`${host}\` does not speak HTTP (${code})`,
-      { transient: true },
-    );
+  if (inner.name === "HTTPParserError") {
+    return new FetchFailure(`\`${host}\` does not speak HTTP: ${lower(inner.message)}`, { transient: true });
   }
   const reason = REASONS[code];
   if (reason !== undefined) return new FetchFailure(`\`${host}\`: ${reason} (${code})`, { transient: true });
-  if (code === "") throw error;
-  return new FetchFailure(`\`${host}\`: ${lower(inner.message)} (${code})`, {
-    transient: code.startsWith("UND_ERR_"),
+  const suffix = code === "" ? "" : ` (${code})`;
+  return new FetchFailure(`\`${host}\`: ${lower(inner.message)}${suffix}`, {
+    transient: code.startsWith("UND_ERR_") && code !== "UND_ERR_INVALID_ARG",
   });
 }
 

@@ -6,7 +6,7 @@ import type { RemoteList } from "../types.ts";
 import type { Credentials } from "./credentials.ts";
 import { FetchFailure } from "./failure.ts";
 import { type Draft, draft, inspect, type Stored, stored, sweep, writeStored } from "./store.ts";
-import { type Answer, damaged, type Means, type Resource, transfer } from "./transfer.ts";
+import { type Answer, DECODER, damaged, type Means, type Resource, transfer } from "./transfer.ts";
 
 /** A list to fetch, once, for all files that want its body. */
 export interface Wanted {
@@ -129,7 +129,7 @@ async function keep(
     let body = received;
     let { size, sha256 } = await body.finish();
     // Brotli has no first bytes to be told by, and the stored name does not end as the URL does.
-    const brotli = new URL(wanted.remote.url).pathname.endsWith(".br") && !encoded(answer, "br");
+    const brotli = !isEncoded(answer, "br") && [wanted.remote.url, answer.url].some(endsInBrotli);
     if (brotli) {
       body = await unpackBrotli(received, path, means);
       ({ size, sha256 } = await body.finish());
@@ -167,15 +167,20 @@ async function keep(
     : { kind: "fetched", changed, bytes, transferred: answer.transferred, url: answer.url };
 }
 
-function encoded(answer: Answer, encoding: string): boolean {
+function endsInBrotli(url: string): boolean {
+  return new URL(url).pathname.endsWith(".br");
+}
+
+function isEncoded(answer: Answer, encoding: string): boolean {
   return (answer.headers.get("content-encoding") ?? "").toLowerCase().includes(encoding);
 }
 
 async function unpackBrotli(received: Draft, path: string, means: Means): Promise<Draft> {
   const body = await draft(path, means.random);
+  const packed = createReadStream(received.path);
   let size = 0;
   try {
-    for await (const chunk of createReadStream(received.path).pipe(createBrotliDecompress())) {
+    for await (const chunk of packed.pipe(createBrotliDecompress(DECODER))) {
       const bytes: Buffer = chunk;
       size += bytes.length;
       if (size > MAX_UNPACKED) {
@@ -187,5 +192,7 @@ async function unpackBrotli(received: Draft, path: string, means: Means): Promis
   } catch (error) {
     await body.drop();
     throw damaged(error);
+  } finally {
+    packed.destroy();
   }
 }

@@ -10,7 +10,7 @@ import { checkText, FeedBodyError, field, MAX_BODY, parseJSON } from "../list/bo
 import { FetchFailure } from "./failure.ts";
 import { conditionsOf, type Fetched, resourceOf, type Wanted } from "./list.ts";
 import { collected } from "./memory.ts";
-import { names, replace, stored, sweep, syncFolder, writeStored } from "./store.ts";
+import { names, replace, stored, storedSource, sweep, syncFolder, writeStored } from "./store.ts";
 import type { Means } from "./transfer.ts";
 
 const UUID = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/i;
@@ -31,7 +31,7 @@ export async function fetchFolder(wanted: Wanted, means: Means): Promise<Fetched
     await sweep(path);
     await sweep(path, true);
   }
-  const before = await Promise.all(paths.map((path) => readFolder(path)));
+  const before = await Promise.all(paths.map((path) => readFolder(path, wanted.source)));
   const complete = before.every(({ versions, present }) =>
     [...versions.keys()].every((uuid) => present.has(uuid)),
   );
@@ -97,11 +97,16 @@ export async function fetchFolder(wanted: Wanted, means: Means): Promise<Fetched
   return { kind: "fetched", changed, bytes: transferred, transferred, url: answer.url };
 }
 
-/** What the folder holds; nothing where there is no manifest that can be read. */
-async function readFolder(path: string): Promise<{
+/** Events that a folder holds, and the versions that its manifest names. */
+interface Folder {
   readonly versions: Versions;
   readonly present: ReadonlySet<string>;
-}> {
+}
+
+/** What the folder holds of `source`; nothing where it was fetched from another. */
+async function readFolder(path: string, source: string): Promise<Folder> {
+  const from = await storedSource(path);
+  if (from !== null && from !== source) return { versions: new Map(), present: new Set() };
   const present = new Set(
     (await names(path))
       .filter((name) => name.endsWith(".json"))
@@ -125,10 +130,18 @@ function versionsOf(body: Uint8Array, name: string, redact: (text: string) => st
   const versions = new Map<string, string>();
   for (const [uuid, entry] of Object.entries(list)) {
     if (!UUID.test(uuid)) continue;
-    versions.set(uuid, `${String(field(entry, "timestamp"))} ${String(field(entry, "date"))}`);
+    versions.set(uuid, versionOf(entry));
     if (versions.size > MAX_EVENTS) throw new FetchFailure(`\`${name}\` has more than ${MAX_EVENTS} events`);
   }
   return versions;
+}
+
+/** What tells this version of an event from the next, of its entry in the manifest and of the event alike. */
+function versionOf(event: unknown): string {
+  const timestamp = field(event, "timestamp");
+  // Without a time, whatever changes in the entry counts.
+  if (timestamp === undefined) return JSON.stringify(event);
+  return `${String(timestamp)} ${String(field(event, "date"))}`;
 }
 
 /**
@@ -139,13 +152,13 @@ async function isCurrent(
   path: string,
   uuid: string,
   version: string,
-  before: { readonly versions: Versions; readonly present: ReadonlySet<string> } | undefined,
+  before: Folder | undefined,
 ): Promise<boolean> {
   if (!before?.present.has(uuid)) return false;
   if (before.versions.get(uuid) === version) return true;
   try {
     const event = field(parseJSON(await readFile(join(path, `${uuid}.json`))), "Event");
-    return `${String(field(event, "timestamp"))} ${String(field(event, "date"))}` === version;
+    return versionOf(event) === version;
   } catch {
     return false;
   }

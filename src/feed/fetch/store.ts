@@ -10,7 +10,7 @@ import { basename, dirname, join } from "node:path";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { systemCode } from "../../errors.ts";
 import { checkText, FeedBodyError, field, MAX_BODY, MAX_UNPACKED } from "../list/body.ts";
-import { damaged } from "./transfer.ts";
+import { DECODER, damaged } from "./transfer.ts";
 
 /** What is known about a stored body. */
 export interface Stored {
@@ -30,6 +30,9 @@ export interface Stored {
   readonly packing: Packing;
 }
 
+/** Drafts of one body at once; two where a packed one is unpacked. */
+const MAX_NAMES = 8;
+
 export type Packing = "gzip" | "zstd" | "none";
 
 /** A body being written; either `keep` or `drop` ends it. */
@@ -47,11 +50,7 @@ export interface Draft {
 export async function draft(path: string, random: () => number): Promise<Draft> {
   const folder = dirname(path);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const suffix = Math.floor(random() * 2 ** 32)
-    .toString(16)
-    .padStart(8, "0");
-  const name = join(folder, `.${basename(path)}.${suffix}.tmp`);
-  const file = await open(name, "wx", 0o600);
+  const { name, file } = await create(folder, basename(path), random);
   const hash = createHash("sha256");
   let size = 0;
   return {
@@ -75,6 +74,24 @@ export async function draft(path: string, random: () => number): Promise<Draft> 
       await rm(name, { force: true });
     },
   };
+}
+
+/** A new file `.BODY.XXXXXXXX.tmp`; another than those that are there. */
+async function create(
+  folder: string,
+  body: string,
+  random: () => number,
+): Promise<{ readonly name: string; readonly file: FileHandle }> {
+  const first = Math.floor(random() * 2 ** 32);
+  for (let attempt = 0; ; attempt++) {
+    const suffix = ((first + attempt) % 2 ** 32).toString(16).padStart(8, "0");
+    const name = join(folder, `.${body}.${suffix}.tmp`);
+    try {
+      return { name, file: await open(name, "wx", 0o600) };
+    } catch (error) {
+      if (systemCode(error) !== "EEXIST" || attempt === MAX_NAMES) throw error;
+    }
+  }
 }
 
 async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
@@ -155,6 +172,11 @@ export async function stored(path: string, body = path): Promise<Stored | null> 
   }
 }
 
+/** What the last whole fetch to `path` was bound to, whatever became of the body; null where there was none. */
+export async function storedSource(path: string): Promise<string | null> {
+  return (await readStored(`${path}.json`))?.source ?? null;
+}
+
 async function readStored(path: string): Promise<Stored | null> {
   let value: unknown;
   try {
@@ -201,7 +223,9 @@ export async function inspect(path: string): Promise<Packing> {
   const limit = packing === "none" ? MAX_BODY : MAX_UNPACKED;
   const file = createReadStream(path);
   const source =
-    packing === "none" ? file : file.pipe(packing === "gzip" ? createGunzip() : createZstdDecompress());
+    packing === "none"
+      ? file
+      : file.pipe(packing === "gzip" ? createGunzip(DECODER) : createZstdDecompress(DECODER));
   file.on("error", (error) => source.destroy(error));
   let first = Buffer.alloc(0);
   let size = 0;
