@@ -60,9 +60,9 @@ export type TraceRecord =
  * The name is the caller's to choose, anything but NUL, so the line is read from its end.
  */
 export function parseTrace(line: string): TraceRecord | undefined {
-  const lost = /\[LOST (\d+) EVENTS\]$/.exec(line);
+  const lost = /^CPU:\d+ \[LOST (\d+) EVENTS\]$/.exec(line);
   if (lost !== null) return { kind: "lost", count: Number(lost[1]) };
-  const parts = /^(.*)-(\d+) +\[\d+\] \S+ +\d+\.\d+: sys_socket(?:\((.*)\)| -> (0x[0-9a-f]+))$/.exec(line);
+  const parts = /^(.*)-(\d+) +\[\d+\] \S+ +\d+\.\d+: sys_socket(?:\((.*)\)| -> (0x[0-9a-f]+))$/s.exec(line);
   if (parts === null) return undefined;
   const [, name = "", pid, call, result] = parts;
   const thread = Number(pid);
