@@ -22,7 +22,11 @@ const SCAN_INTERVAL = 10_000;
 const SCAN_STEPS = 10;
 /** A call counts when no failure of it has followed for so long, milliseconds. */
 const CONFIRM = 20;
-/** Pause of a trace that brings more than can be read at once, milliseconds: it must not take the thread. */
+/**
+ * Records and reads of a trace in one second, after which it is read only every PAUSE milliseconds: a container that opens
+ * sockets in a loop must not take the thread. What the buffer cannot keep meanwhile is lost, and counted.
+ */
+const MAX_RATE = 256;
 const PAUSE = 250;
 /** A matter that was not seen for so long is told again, milliseconds. */
 const RESTED = 600_000;
@@ -99,6 +103,8 @@ export class RawSockets {
   #due: WatchedNamespace[] = [];
   #step = 0;
   #share = 0;
+  /** The second that is counted, and what came in it. */
+  #second = { began: 0, count: 0 };
   #unattributed = 0;
   #lost = 0;
   #refused = 0;
@@ -158,16 +164,16 @@ export class RawSockets {
   #read(): void {
     const trace = this.#trace;
     if (trace === null) return;
-    let more: boolean;
+    let calm: boolean;
     try {
-      const read = trace.read();
-      more = read.more;
-      this.#take(read.records);
+      const { records, more } = trace.read();
+      calm = this.#isCalm(records.length + 1) && !more;
+      this.#take(records);
     } catch (error) {
       this.#endTrace(error instanceof Error ? error.message : String(error));
       return;
     }
-    if (!more) return;
+    if (calm) return;
     this.#unwatch?.();
     this.#unwatch = null;
     this.#options.clock.after(PAUSE, () => {
@@ -175,6 +181,13 @@ export class RawSockets {
       this.#watch();
       this.#read();
     });
+  }
+
+  #isCalm(count: number): boolean {
+    const now = this.#options.clock.monotonic();
+    if (now - this.#second.began >= 1000) this.#second = { began: now, count: 0 };
+    this.#second.count += count;
+    return this.#second.count <= MAX_RATE;
   }
 
   #endTrace(reason: string): void {

@@ -221,3 +221,25 @@ t.test("a trace that brings more than can be read at once is paused", async (t) 
   w.clock.advance(20);
   t.equal(w.taken().length, 1, "and it is waited for again");
 });
+
+t.test("a trace that comes fast is read at a pace", async (t) => {
+  const w = new World();
+  w.add(ONE, 10, 100);
+  w.threads.set(12, processOf(12, "ping", ONE, 100));
+  w.raw.start();
+  const reads = (): number => {
+    let read = 0;
+    for (; read < 1000; read++) {
+      w.batches.push([call(12, "ping")]);
+      w.native.makeReadable(DESCRIPTOR);
+      if (w.batches.length > 0) break;
+    }
+    w.batches.length = 0;
+    return read;
+  };
+  t.equal(reads(), 129);
+  w.clock.advance(250);
+  t.equal(reads(), 0, "in the same second it pauses after every read");
+  w.clock.advance(1000);
+  t.ok(reads() > 100);
+});
