@@ -119,6 +119,28 @@ t.test("processes that end at once are mostly still known", { skip: traceSkip },
   t.equal(raw.status().lost, 0);
 });
 
+/** Number of setns(2), which perl has no name for. */
+const SETNS: Readonly<Record<string, number>> = { x64: 308, arm64: 268 };
+
+t.test("a thread that visits a namespace is not of its container", { skip: traceSkip }, async (t) => {
+  const name = makeNamespace(t, "rawvisit");
+  const home = makeNamespace(t, "rawhome");
+  const namespaces = new WatchedNamespaces();
+  namespaces.upsert({ id: ID, pid: 0, networkNamespace: `/run/netns/${name}` });
+  const told: RawSocket[] = [];
+  const raw = detector(namespaces, [mount], told);
+  raw.start();
+  t.teardown(() => raw.stop());
+  const setns = SETNS[process.arch] ?? 0;
+  const visit = `use threads; threads->create(sub { open(N, "<", "/run/netns/${name}") or die; syscall(${setns}, fileno(N), 0) == 0 or die; socket(A, 17, SOCK_DGRAM, 0x0300) or die; sleep 1 })->join; print "done\\n"; sleep 60;`;
+  await perl(t, home, visit);
+  // What comes behind it in the trace is told behind it.
+  const { pid } = await perl(t, name, `socket(A, PF_INET, SOCK_RAW, 1); print "ready\\n"; sleep 60;`);
+  await until("the later one was told", () => told.length > 0);
+  t.match(told, [{ socket: "raw", pid }]);
+  t.equal(told.length, 1);
+});
+
 t.test(
   "instances of processes that are gone are removed by the next start",
   { skip: traceSkip },

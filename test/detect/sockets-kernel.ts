@@ -1,13 +1,12 @@
 /** Real namespaces with real sockets, for the detectors of sockets. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import type { Test } from "tap";
 import { unable as unableNative } from "../native/namespace.ts";
 
 /** Why these tests cannot run here, or false when they can. */
 export function unable(): string | false {
-  if (!existsSync("/usr/bin/perl")) return "needs perl";
-  return unableNative();
+  const { status } = spawnSync("perl", ["-Mthreads", "-MSocket", "-e", "1"]);
+  return status === 0 ? unableNative() : "needs perl with threads";
 }
 
 /**

@@ -44,13 +44,19 @@ export const hostProcessTable: ProcessTable = {
   find(thread) {
     // The control group first: it is told until a process that ended is reaped, the namespace only while it lives.
     const cgroup = read(`/proc/${thread}/cgroup`);
-    const namespace = Number(/^net:\[(\d+)\]$/.exec(link(`/proc/${thread}/ns/net`))?.[1] ?? 0);
-    if (cgroup === "" && namespace === 0) return undefined;
     const pid = Number(/^Tgid:\s*(\d+)$/m.exec(read(`/proc/${thread}/status`))?.[1] ?? thread);
+    // The process's, since an engine's threads visit the namespaces of its containers (Docker announces addresses there
+    // by packet sockets); the thread's own where the process's first thread has ended.
+    const namespace = namespaceOf(pid) || namespaceOf(thread);
+    if (cgroup === "" && namespace === 0) return undefined;
     const command = read(`/proc/${pid}/comm`).replace(/\n$/, "");
     return { pid, command, cgroup, namespace };
   },
 };
+
+function namespaceOf(pid: number): number {
+  return Number(/^net:\[(\d+)\]$/.exec(link(`/proc/${pid}/ns/net`))?.[1] ?? 0);
+}
 
 /** Empty when there is no such file any more. */
 function read(path: string): string {
