@@ -1,6 +1,6 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
-import { type AddressInfo, connect } from "node:net";
+import { type AddressInfo, connect, createServer as createRawServer } from "node:net";
 import dns2 from "dns2";
 import t from "tap";
 import { proxyFor } from "../../src/feed/fetch/proxy.ts";
@@ -62,7 +62,15 @@ t.test("names are resolved by the servers that are named", async (t) => {
       const [question] = request.questions;
       if (question !== undefined) {
         asked.push(question.name);
-        if (question.type === dns2.Packet.TYPE.A && question.name.startsWith("lists.")) {
+        if (question.type === dns2.Packet.TYPE.AAAA && question.name === "six.lists.test") {
+          const answer = new dns2.Packet.Resource(
+            question.name,
+            dns2.Packet.TYPE.AAAA,
+            dns2.Packet.CLASS.IN,
+            60,
+          );
+          response.answers.push(Object.assign(answer, { address: "0:0:0:0:0:0:0:1" }));
+        } else if (question.type === dns2.Packet.TYPE.A && question.name.startsWith("lists.")) {
           const answer = new dns2.Packet.Resource(
             question.name,
             dns2.Packet.TYPE.A,
@@ -88,6 +96,25 @@ t.test("names are resolved by the servers that are named", async (t) => {
   t.match(failure(await fetchOne(feed(folder, "b", { url: "http://none.test/" }), { servers })), "none.test");
   t.match(await fetchOne(feed(folder, "c", { url: `${lists.url}/` }), { servers }), { kind: "changed" });
 
+  await t.test("to addresses of either family", async (t) => {
+    const six = createServer((_request, response) => response.end(LIST));
+    const bound = await new Promise<boolean>((resolve) => {
+      six.once("error", () => resolve(false)).listen(0, "::1", () => resolve(true));
+    });
+    if (!bound) {
+      t.pass("IPv6", { skip: "this host has no IPv6 loopback address" });
+      return;
+    }
+    t.teardown(() => {
+      six.closeAllConnections();
+      six.close();
+    });
+    const { port } = six.address() as AddressInfo;
+    for (const host of ["six.lists.test", "[::1]"]) {
+      const list = feed(t.testdir(), "a", { url: `http://${host}:${port}/` });
+      t.match(await fetchOne(list, { servers }), { kind: "changed" }, host);
+    }
+  });
   await t.test("also that of the proxy", async (t) => {
     const environment = { http_proxy: `http://lists.proxy.test:${lists.port}` };
     const through = await fetchOne(feed(folder, "d", { url: "http://far.test/list" }), {
@@ -259,4 +286,34 @@ t.test("a host that does not answer", async (t) => {
     failure(await fetchOne(feed(t.testdir(), "a", { url: `http://127.0.0.1:${port}/` }))),
     "the connection was refused (ECONNREFUSED)",
   );
+});
+
+t.test("answers that are no HTTP, or contradict themselves", async (t) => {
+  const answers: Readonly<Record<string, string>> = {
+    "no HTTP": "SSH-2.0-server\r\n",
+    "two lengths": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nevil.e",
+    "a length and chunks":
+      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "no last chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nevil.\r\n",
+    "no size of a chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nevil",
+    "endless headers": `HTTP/1.1 200 OK\r\nX: ${"a".repeat(1_000_000)}\r\n\r\n`,
+    "nothing after all": "HTTP/1.1 100 Continue\r\n\r\n",
+  };
+  for (const [what, text] of Object.entries(answers)) {
+    const server = createRawServer((socket) => {
+      socket.on("error", () => {});
+      socket.once("data", () => socket.end(text));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const folder = t.testdir();
+    const said = failure(await fetchOne(feed(folder, "a", { url: `http://127.0.0.1:${port}/` })));
+    t.match(
+      said,
+      /^`127\.0\.0\.1:\d+`.* (?:does not speak HTTP|was announced|was cut|too long)|does not speak HTTP/,
+      what,
+    );
+    t.strictSame(readdirSync(folder), [], what);
+    await new Promise((resolve) => server.close(resolve));
+  }
 });

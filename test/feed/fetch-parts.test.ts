@@ -186,6 +186,13 @@ t.test("of a folder only the events that changed are fetched", async (t) => {
       t.equal(readFileSync(`${folder}/a/manifest.json`, "utf8"), before);
     }
   });
+  await t.test("what came from elsewhere does not count", async (t) => {
+    const before = server.requests.length;
+    const moved = feed(folder, "a", { protocol: "misp", url: `${server.url}/feed/manifest.json` });
+    t.match(await fetchOne(moved), { kind: "changed" });
+    t.equal(server.requests.length, before + 4);
+    t.equal(server.requests[before]?.headers["if-none-match"], undefined);
+  });
   await t.test("two feeds share the transfers of one folder, also by the name of its manifest", async (t) => {
     const before = server.requests.length;
     const url = `${server.url}/feed/manifest.json`;

@@ -1,6 +1,9 @@
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
+import { dirname } from "node:path";
 import { brotliCompressSync, gzipSync, zstdCompressSync } from "node:zlib";
 import t from "tap";
 import { systemClock } from "../../src/clock.ts";
@@ -243,7 +246,8 @@ t.test(
       rmSync(`${list.path}.json`, { force: true });
       t.match(await fetchOne(list), { kind: "changed", bytes: kept.length }, path);
       t.ok(readFileSync(list.path).equals(kept), path);
-      t.strictSame(await fetchOne(list), { kind: "unchanged" }, path);
+      t.strictSame(await fetchOne(list, { random: () => 0 }), { kind: "unchanged" }, path);
+      t.strictSame(readdirSync(dirname(list.path)).sort(), ["a", "a.json"], path);
     }
   },
 );
@@ -362,5 +366,36 @@ t.test("a folder that cannot be written is that feed's failure", async (t) => {
     [...outcomes].sort().map(([name, { kind }]) => `${name} ${kind}`),
     ["a failed", "b failed", "c changed"],
   );
+  for (const name of ["a", "b"]) t.match(failure(outcomes.get(name)), /^it could not be stored: /);
   t.notOk(readdirSync(folder).some((name) => name.endsWith(".tmp")));
 });
+
+t.test(
+  "a process that is killed in the middle of a body leaves the last one, and the next run its place",
+  async (t) => {
+    let half = false;
+    const server = await origin(t, (_request, response) => {
+      if (half) response.write("half.example\n");
+      else send(response, LIST, { etag: '"1"' });
+    });
+    const folder = t.testdir();
+    const list = feed(folder, "a", { url: server.url });
+    await fetchOne(list);
+    half = true;
+    const world = new URL("fetch-world.ts", import.meta.url).href;
+    const script = `
+    import { fetchOne } from ${JSON.stringify(world)};
+    await fetchOne(${JSON.stringify(list)}, { onProgress: () => setImmediate(() => console.log("some")) });
+  `;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    await once(child.stdout, "data");
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    t.equal(readFileSync(list.path, "utf8"), LIST);
+    half = false;
+    t.strictSame(await fetchOne(list), { kind: "unchanged" });
+    t.strictSame(readdirSync(folder).sort(), ["a", "a.json"]);
+  },
+);

@@ -68,6 +68,9 @@ export function failureOf(error: unknown, host: string): FetchFailure {
   }
   const reason = REASONS[code];
   if (reason !== undefined) return new FetchFailure(`\`${host}\`: ${reason} (${code})`, { transient: true });
+  // As Node tells errors of files: `ENOSPC: no space left on device, write`.
+  const [, onDisk] = /^E[A-Z\d]+: (.*)/s.exec(inner.message) ?? [];
+  if (onDisk !== undefined) return new FetchFailure(`it could not be stored: ${onDisk} (${code})`);
   const suffix = code === "" ? "" : ` (${code})`;
   return new FetchFailure(`\`${host}\`: ${lower(inner.message)}${suffix}`, {
     transient: code.startsWith("UND_ERR_") && code !== "UND_ERR_INVALID_ARG",
@@ -82,5 +85,5 @@ function innermost(error: Error): Error {
 }
 
 function lower(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1).replace(/\.$/, "");
+  return text.replace(/^[A-Z](?=[a-z ])/, (first) => first.toLowerCase()).replace(/\.$/, "");
 }
