@@ -69,7 +69,7 @@ const LEARNING = "15s";
 async function demo(world: World): Promise<void> {
   step("Start the appliance");
   const appliance = await Appliance.start(world, "demo", {
-    settings: { models: { learningTime: LEARNING } },
+    settings: { models: { learningTime: LEARNING, trialTime: "0s" } },
     rules: RULES,
   });
   // Its image teaches a model while the other steps go on.

@@ -232,7 +232,10 @@ export function configSchema(hostname: string) {
       .strictObject({
         learningTime: duration("1s", "90d")
           .prefault("1h")
-          .describe("Run time of an image's containers, summed, until its model judges."),
+          .describe("Run time of an image's containers, summed, until its model is active."),
+        trialTime: duration("0s", "90d")
+          .prefault("24h")
+          .describe("How long a deviation sends a newly active model back to learning; 0s: not at all."),
       })
       .prefault({}),
     audits: z

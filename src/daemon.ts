@@ -97,8 +97,8 @@ export class Daemon {
   readonly #closers: (() => Promise<void> | void)[] = [];
   #parts: Parts | undefined;
   #upstreams: readonly UpstreamAddress[] = [];
-  /** Whether each model was learning when it was last told. */
-  readonly #learning = new Map<string, boolean>();
+  /** State of each model when it was last told. */
+  readonly #modelStates = new Map<string, string>();
   /** Containers whose old lookups were forgotten. */
   readonly #met = new Set<string>();
   #bridges = "";
@@ -174,13 +174,13 @@ export class Daemon {
     const models = new ModelStore({
       file: join(places.stateDirectory, "models.db"),
       clock,
-      learningTime: config.models.learningTime,
+      ...config.models,
       onChange: (snapshot) => this.#modelChanged(snapshot),
       onNotice: (message) => this.#log.warn({ part: "models" }, message),
     });
     this.#closers.push(() => models.close());
 
-    for (const { key, learning } of models.snapshot()) this.#learning.set(key, learning);
+    for (const model of models.snapshot()) this.#modelStates.set(model.key, stateOf(model));
     const data = await DataThread.start(
       {
         config,
@@ -351,14 +351,15 @@ export class Daemon {
     for (const address of containers.flatMap(addressesOf)) this.#native.conntrackDelete(address, LOOKUP_PORT);
   }
 
-  /** New entries need no new revision; a model that begins or ends to learn does: what was decided before is stale. */
+  /** New entries need no new revision; a model that changes its state does: what was decided before is stale. */
   #modelChanged(snapshot: ModelSnapshot): void {
     if (this.#parts === undefined) return;
     const { data, revisions } = this.#parts;
     data.send({ kind: "models", models: [snapshot] });
-    const before = this.#learning.get(snapshot.key);
-    this.#learning.set(snapshot.key, snapshot.learning);
-    if (before !== undefined && before !== snapshot.learning) this.#inBackground(revisions.renew());
+    const before = this.#modelStates.get(snapshot.key);
+    const state = stateOf(snapshot);
+    this.#modelStates.set(snapshot.key, state);
+    if (before !== undefined && before !== state) this.#inBackground(revisions.renew());
   }
 
   /** Bridges came, went, or got other addresses. */
@@ -416,6 +417,11 @@ export interface Parts {
   readonly blocker: Blocker;
   readonly registry: Registry;
   readonly findings: Findings;
+}
+
+/** What of a model decides whether decisions taken before still hold. */
+function stateOf({ state, learning }: ModelSnapshot): string {
+  return `${state} ${learning}`;
 }
 
 function running(registry: Registry): readonly Container[] {

@@ -6,7 +6,6 @@ import type { WhyTarget } from "./control/target.ts";
 import type { Judgement, WhyReport } from "./control/types.ts";
 import type { Parts } from "./daemon.ts";
 import { TidesmanError } from "./errors.ts";
-import { openModel } from "./model/view.ts";
 import { nameToWire } from "./name.ts";
 import type { InternalPrefixes } from "./packet/internet.ts";
 import { describe } from "./policy/describe.ts";
@@ -96,8 +95,7 @@ function judge(parts: Parts, event: PolicyEvent, subject: string): Judgement {
 /** The profile of a container in the revision in force, with its model as it stands. */
 export function profileOf(parts: Parts, container: Container): Profile {
   const key = parts.models.keyOf(container);
-  const snapshot = parts.models.snapshot().find((model) => model.key === key);
-  return parts.revisions.policy.profileFor(container, snapshot === undefined ? null : openModel(snapshot));
+  return parts.revisions.policy.profileFor(container, key === null ? null : parts.models.view(key));
 }
 
 export function auditContainer(container: Container): AuditContainer {

@@ -9,9 +9,9 @@ import { dirname } from "node:path";
 import { DatabaseSync, type SQLOutputValue, type StatementSync } from "node:sqlite";
 import type { Clock } from "../clock.ts";
 import { systemCode, TidesmanError } from "../errors.ts";
-import { Model, type ModelChanges, type ModelRecord, type Sightings } from "./model.ts";
+import { Model, type ModelChanges, type ModelRecord, type PortEntry, type Sightings } from "./model.ts";
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 const SIGHTINGS =
   "first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, count INTEGER NOT NULL, container TEXT NOT NULL";
 const SCHEMA = `
@@ -35,7 +35,31 @@ const SCHEMA = `
     model TEXT NOT NULL REFERENCES model ON DELETE CASCADE,
     protocol INTEGER NOT NULL, port INTEGER NOT NULL, ${SIGHTINGS}, PRIMARY KEY (model, protocol, port)
   ) STRICT, WITHOUT ROWID;
-  PRAGMA user_version = ${SCHEMA_VERSION};
+  PRAGMA user_version = 1;
+`;
+/** What each version added to the one before it. */
+const UPGRADE_2 = `
+  ALTER TABLE model ADD COLUMN locked INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE model ADD COLUMN trial_until INTEGER;
+  ALTER TABLE model ADD COLUMN extension REAL NOT NULL DEFAULT 0;
+  ALTER TABLE model ADD COLUMN predecessor TEXT;
+  ALTER TABLE model ADD COLUMN recent_new REAL NOT NULL DEFAULT 0;
+  ALTER TABLE model ADD COLUMN recent_time REAL NOT NULL DEFAULT 0;
+  ALTER TABLE model ADD COLUMN apart TEXT NOT NULL DEFAULT '[]';
+  ALTER TABLE name ADD COLUMN inherited INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE name ADD COLUMN members TEXT;
+  ALTER TABLE outbound_port ADD COLUMN inherited INTEGER NOT NULL DEFAULT 0;
+  CREATE TABLE listening_port (
+    model TEXT NOT NULL REFERENCES model ON DELETE CASCADE,
+    protocol INTEGER NOT NULL, port INTEGER NOT NULL, ${SIGHTINGS}, inherited INTEGER NOT NULL,
+    PRIMARY KEY (model, protocol, port)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE internal_destination (
+    model TEXT NOT NULL REFERENCES model ON DELETE CASCADE,
+    protocol INTEGER NOT NULL, port INTEGER NOT NULL, subnet TEXT NOT NULL, ${SIGHTINGS}, inherited INTEGER NOT NULL,
+    PRIMARY KEY (model, protocol, port, subnet)
+  ) STRICT, WITHOUT ROWID;
+  PRAGMA user_version = 2;
 `;
 
 /** SQLite result codes (sqlite.org/rescode.html), primary ones. */
@@ -78,31 +102,37 @@ export class ModelDatabase {
     this.#database.exec("BEGIN IMMEDIATE");
     try {
       for (const key of removals) this.#statements.remove.run(key);
-      for (const { record, names, ports } of changes) {
-        const { key, image, state, livelyState, learnedTime, createdAt, changedAt } = record;
-        const rest = [record.activeSince, record.archivedAt, record.dropped];
-        this.#statements.model.run(
-          key,
-          image,
-          state,
-          livelyState,
-          learnedTime,
-          createdAt,
-          changedAt,
-          ...rest,
-        );
-        for (const { name, firstSeen, lastSeen, count, container } of names) {
-          this.#statements.name.run(key, name, firstSeen, lastSeen, count, container);
-        }
-        for (const { protocol, port, firstSeen, lastSeen, count, container } of ports) {
-          this.#statements.port.run(key, protocol, port, firstSeen, lastSeen, count, container);
-        }
-      }
+      for (const change of changes) this.#writeModel(change);
       this.#database.exec("COMMIT");
     } catch (error) {
       if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
       throw error;
     }
+  }
+
+  #writeModel(change: ModelChanges): void {
+    const { record, removed, apart } = change;
+    const { key, image, state, livelyState, learnedTime, createdAt, changedAt, locked } = record;
+    const statements = this.#statements;
+    statements.model.run(
+      ...[key, image, state, livelyState, learnedTime, createdAt, changedAt],
+      ...[record.activeSince, record.archivedAt, record.dropped, locked ? 1 : 0, record.trialUntil],
+      ...[record.extension, record.predecessor, record.recentNew, record.recentTime, JSON.stringify(apart)],
+    );
+    for (const { name } of removed.names) statements.removeName.run(key, name);
+    for (const { protocol, port } of removed.ports) statements.removePort.run(key, protocol, port);
+    for (const { protocol, port } of removed.listening) statements.removeListening.run(key, protocol, port);
+    for (const { protocol, port, subnet } of removed.destinations)
+      statements.removeDestination.run(key, protocol, port, subnet);
+    for (const entry of change.names) {
+      const members = entry.members === undefined ? null : JSON.stringify(entry.members);
+      statements.name.run(key, entry.name, ...seen(entry), members);
+    }
+    for (const entry of change.ports) statements.port.run(key, entry.protocol, entry.port, ...seen(entry));
+    for (const entry of change.listening)
+      statements.listening.run(key, entry.protocol, entry.port, ...seen(entry));
+    for (const entry of change.destinations)
+      statements.destination.run(key, entry.protocol, entry.port, entry.subnet, ...seen(entry));
   }
 
   /** Sets the file aside, whatever is in it, and begins a fresh one. Throws TM_STORE when that fails. */
@@ -151,7 +181,8 @@ export class ModelDatabase {
             `knows ${SCHEMA_VERSION}); install that version, or move the file away to learn anew`,
         );
       }
-      if (version === 0) database.exec(`BEGIN IMMEDIATE; ${SCHEMA} COMMIT;`);
+      if (version === 0) database.exec(`BEGIN IMMEDIATE; ${SCHEMA} ${UPGRADE_2} COMMIT;`);
+      if (version === 1) database.exec(`BEGIN IMMEDIATE; ${UPGRADE_2} COMMIT;`);
       // A lock that cannot be had, or a file system that cannot be written, shows here and not at the first batch.
       database.exec("BEGIN IMMEDIATE; COMMIT;");
       return [database, prepare(database)];
@@ -162,24 +193,29 @@ export class ModelDatabase {
   }
 
   #load(): Model[] {
-    const names = Map.groupBy(this.#database.prepare("SELECT * FROM name").iterate(), (row) => row.model);
-    const ports = Map.groupBy(
-      this.#database.prepare("SELECT * FROM outbound_port").iterate(),
-      (row) => row.model,
-    );
+    const byModel = (table: string): Map<SQLOutputValue | undefined, Row[]> =>
+      Map.groupBy(this.#database.prepare(`SELECT * FROM ${table}`).iterate(), (row) => row.model);
+    const names = byModel("name");
+    const ports = byModel("outbound_port");
+    const listening = byModel("listening_port");
+    const destinations = byModel("internal_destination");
     return this.#database
       .prepare("SELECT * FROM model ORDER BY key")
       .all()
       .map((row) => {
-        const nameEntries = names
-          .get(row.key ?? null)
-          ?.map((entry) => ({ name: String(entry.name), ...sightings(entry) }));
-        const portEntries = ports.get(row.key ?? null)?.map((entry) => ({
-          protocol: Number(entry.protocol),
-          port: Number(entry.port),
+        const nameEntries = names.get(row.key)?.map((entry) => ({
+          name: String(entry.name),
           ...sightings(entry),
+          ...(entry.members == null ? {} : { members: texts(entry.members) }),
         }));
-        return new Model(recordOf(row), nameEntries, portEntries);
+        return new Model(recordOf(row), nameEntries, ports.get(row.key)?.map(portEntry), {
+          listening: listening.get(row.key)?.map(portEntry) ?? [],
+          destinations:
+            destinations
+              .get(row.key)
+              ?.map((entry) => ({ subnet: String(entry.subnet), ...portEntry(entry) })) ?? [],
+          apart: texts(row.apart),
+        });
       });
   }
 
@@ -206,28 +242,61 @@ export class ModelDatabase {
   }
 }
 
-interface Statements {
-  readonly model: StatementSync;
-  readonly name: StatementSync;
-  readonly port: StatementSync;
-  readonly remove: StatementSync;
-}
+type Statements = ReturnType<typeof prepare>;
 
-function prepare(database: DatabaseSync): Statements {
-  const resight = "last_seen = excluded.last_seen, count = excluded.count";
+function prepare(database: DatabaseSync) {
+  const insert = (table: string, columns: string, more = ""): StatementSync =>
+    database.prepare(
+      `INSERT INTO ${table} (model, ${columns}, first_seen, last_seen, count, container, inherited${more})
+       VALUES (?, ${columns.replaceAll(/\w+/g, "?")}, ?, ?, ?, ?, ?${more === "" ? "" : ", ?"})
+       ON CONFLICT DO UPDATE SET last_seen = excluded.last_seen, count = excluded.count,
+         first_seen = excluded.first_seen, container = excluded.container, inherited = excluded.inherited`,
+    );
+  const remove = (table: string, columns: readonly string[]): StatementSync =>
+    database.prepare(
+      `DELETE FROM ${table} WHERE model = ? AND ${columns.map((one) => `${one} = ?`).join(" AND ")}`,
+    );
   return {
     model: database.prepare(
-      `INSERT INTO model VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+      `INSERT INTO model (key, image, state, lively_state, learned_time, created_at, changed_at, active_since,
+         archived_at, dropped, locked, trial_until, extension, predecessor, recent_new, recent_time, apart)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
          image = excluded.image, state = excluded.state, lively_state = excluded.lively_state,
          learned_time = excluded.learned_time, changed_at = excluded.changed_at,
-         active_since = excluded.active_since, archived_at = excluded.archived_at, dropped = excluded.dropped`,
+         active_since = excluded.active_since, archived_at = excluded.archived_at, dropped = excluded.dropped,
+         locked = excluded.locked, trial_until = excluded.trial_until, extension = excluded.extension,
+         predecessor = excluded.predecessor, recent_new = excluded.recent_new,
+         recent_time = excluded.recent_time, apart = excluded.apart`,
     ),
-    name: database.prepare(`INSERT INTO name VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET ${resight}`),
-    port: database.prepare(
-      `INSERT INTO outbound_port VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET ${resight}`,
-    ),
+    name: insert("name", "name", ", members"),
+    port: insert("outbound_port", "protocol, port"),
+    listening: insert("listening_port", "protocol, port"),
+    destination: insert("internal_destination", "protocol, port, subnet"),
     remove: database.prepare("DELETE FROM model WHERE key = ?"),
+    removeName: remove("name", ["name"]),
+    removePort: remove("outbound_port", ["protocol", "port"]),
+    removeListening: remove("listening_port", ["protocol", "port"]),
+    removeDestination: remove("internal_destination", ["protocol", "port", "subnet"]),
   };
+}
+
+/** Columns of a sighting, in the order of `prepare`. */
+function seen(entry: Sightings): [number, number, number, string, number] {
+  return [entry.firstSeen, entry.lastSeen, entry.count, entry.container, entry.inherited === true ? 1 : 0];
+}
+
+function portEntry(row: Row): PortEntry {
+  return { protocol: Number(row.protocol), port: Number(row.port), ...sightings(row) };
+}
+
+/** A JSON list of texts; only another program can have stored anything else. */
+function texts(value: SQLOutputValue | undefined): string[] {
+  try {
+    const list: unknown = JSON.parse(String(value));
+    return Array.isArray(list) ? list.map(String) : [];
+  } catch {
+    return [];
+  }
 }
 
 function recordOf(row: Row): ModelRecord {
@@ -242,6 +311,12 @@ function recordOf(row: Row): ModelRecord {
     activeSince: row.active_since == null ? null : Number(row.active_since),
     archivedAt: row.archived_at == null ? null : Number(row.archived_at),
     dropped: Number(row.dropped),
+    locked: row.locked === 1,
+    trialUntil: row.trial_until == null ? null : Number(row.trial_until),
+    extension: Number(row.extension),
+    predecessor: row.predecessor == null ? null : String(row.predecessor),
+    recentNew: Number(row.recent_new),
+    recentTime: Number(row.recent_time),
   };
 }
 
@@ -251,6 +326,7 @@ function sightings(row: Row): Sightings {
     lastSeen: Number(row.last_seen),
     count: Number(row.count),
     container: String(row.container),
+    ...(row.inherited === 1 ? { inherited: true } : {}),
   };
 }
 

@@ -3,12 +3,15 @@
  * memory; changes are written in one transaction every FLUSH_INTERVAL, when the store closes, and never in between, so a
  * kill loses at most that much learning. A state that changes is told at once; new entries, of which there may be many,
  * with the next flush (the data thread that observed them knows them already).
+ *
+ * Length: all ways into the one map of models, and the one order in which they are told and written.
  */
 import type { Clock } from "../clock.ts";
 import { TidesmanError } from "../errors.ts";
-import type { ContainerFacts, ModelState, Observation } from "../policy/types.ts";
+import type { ContainerFacts, ModelState, ModelView, Observation, Reason } from "../policy/types.ts";
 import { isDamage, ModelDatabase } from "./database.ts";
 import {
+  type DestinationEntry,
   Model,
   type ModelChanges,
   type ModelSnapshot,
@@ -16,9 +19,14 @@ import {
   type NameEntry,
   type PortEntry,
 } from "./model.ts";
+import { exportModel, importEntries, type ModelFile } from "./transfer.ts";
+import { type Trust, trustOf } from "./trust.ts";
+import { type MutableModelView, openModel } from "./view.ts";
 
 /** Milliseconds between writes; also how often run time is added up. */
 export const FLUSH_INTERVAL = 1000;
+/** How long a finding that deviates from a model with a predecessor is put down to the update; milliseconds. */
+export const UPDATE_TIME = 7 * 24 * 60 * 60 * 1000;
 
 export interface ModelStoreOptions {
   /** Database; made with its folder when it is not there. */
@@ -26,6 +34,8 @@ export interface ModelStoreOptions {
   readonly clock: Clock;
   /** Container run time after which a model becomes active; milliseconds. */
   readonly learningTime: number;
+  /** How long an active model is on trial; milliseconds, 0 (which it is when left out): not at all. */
+  readonly trialTime?: number;
   /** A model is new, changed its state, or gained entries. */
   readonly onChange: (snapshot: ModelSnapshot) => void;
   /** Something an operator should know: a damaged file set aside, writes that fail or work again. */
@@ -44,6 +54,16 @@ export interface ModelSummary {
   readonly containers: number;
   readonly names: number;
   readonly outboundPorts: number;
+  readonly listeningPorts: number;
+  readonly internalDestinations: number;
+  readonly locked: boolean;
+  /** Until when an active model is on trial; null: it is not. */
+  readonly trialUntil: number | null;
+  /** Key of the model it began with. */
+  readonly predecessor: string | null;
+  /** New entries per hour of run time, lately; null: too little ran to tell. */
+  readonly saturation: number | null;
+  readonly trust: Trust;
   /** Entries not taken because the model was full. */
   readonly dropped: number;
   readonly createdAt: number;
@@ -51,8 +71,20 @@ export interface ModelSummary {
 }
 
 export interface ModelDetail extends ModelSummary {
-  readonly entries: { readonly names: readonly NameEntry[]; readonly outboundPorts: readonly PortEntry[] };
+  readonly entries: {
+    readonly names: readonly NameEntry[];
+    readonly outboundPorts: readonly PortEntry[];
+    readonly listeningPorts: readonly PortEntry[];
+    readonly internalDestinations: readonly DestinationEntry[];
+  };
 }
+
+/** What an operator may have done to a model. Times in milliseconds. */
+export type ModelChange =
+  | { readonly action: "relearn"; readonly afresh: boolean }
+  | { readonly action: "extend"; readonly time: number }
+  | { readonly action: "manual" | "stop" | "lock" | "unlock" }
+  | { readonly action: "forget" | "expand"; readonly entry: string };
 
 export class ModelStore {
   readonly #options: ModelStoreOptions;
@@ -67,6 +99,7 @@ export class ModelStore {
   readonly #grown = new Set<Model>();
   readonly #timer: { cancel(): void };
   #failing = false;
+  readonly #views = new Map<string, { version: number; readonly view: MutableModelView }>();
 
   /** Throws TM_STORE when nothing can be written to the file, or when a newer version wrote it. */
   constructor(options: ModelStoreOptions) {
@@ -89,6 +122,34 @@ export class ModelStore {
   /** The model that a container teaches; see `modelKey`. */
   keyOf(container: ContainerFacts): string | null {
     return modelKey(container);
+  }
+
+  /** The model of that key as decisions see it, as it stands; the same object as long as the model lives. */
+  view(key: string): ModelView | null {
+    const model = this.#models.get(key);
+    if (model === undefined) return null;
+    const known = this.#views.get(key);
+    if (known === undefined) {
+      const view = openModel(model.snapshot());
+      this.#views.set(key, { version: model.version, view });
+      return view;
+    }
+    if (known.version !== model.version) known.view.replace(model.snapshot());
+    known.version = model.version;
+    return known.view;
+  }
+
+  /**
+   * What an audit should say besides when a container deviates from its model soon after its image was updated: it may be
+   * the update that does it. Null otherwise.
+   */
+  updateReason(reasons: readonly Reason[], container: ContainerFacts): Reason | null {
+    if (!reasons.some(({ kind, match }) => kind === "model" && match === "none")) return null;
+    const record = this.#models.get(modelKey(container) ?? "")?.record;
+    if (record === undefined || record.predecessor === null) return null;
+    if (this.#options.clock.now() - record.createdAt >= UPDATE_TIME) return null;
+    const { predecessor, state } = record;
+    return { kind: "model", state, message: `new since image update from ${predecessor}` };
   }
 
   /** All containers that run now. Until the next call their run time goes to their models. */
@@ -116,7 +177,10 @@ export class ModelStore {
   observe(batch: readonly Observation[]): void {
     for (const observation of batch) {
       const model = this.#models.get(observation.model);
-      if (model?.observe(observation) === "new") this.#grown.add(model);
+      if (model === undefined) continue;
+      const before = model.record.state;
+      if (model.observe(observation) === "new") this.#grown.add(model);
+      if (model.record.state !== before) this.#tell(model);
     }
   }
 
@@ -137,8 +201,86 @@ export class ModelStore {
     const model = this.#find(wanted);
     if (model === undefined) return undefined;
     const names = [...model.names].sort((a, b) => (a.name < b.name ? -1 : 1));
-    const outboundPorts = [...model.ports].sort((a, b) => a.protocol - b.protocol || a.port - b.port);
-    return { ...this.#summary(model), entries: { names, outboundPorts } };
+    const byPort = (a: PortEntry, b: PortEntry): number => a.protocol - b.protocol || a.port - b.port;
+    const outboundPorts = [...model.ports].sort(byPort);
+    const listeningPorts = [...model.listening].sort(byPort);
+    const internalDestinations = [...model.destinations].sort(
+      (a, b) => (a.subnet < b.subnet ? -1 : a.subnet > b.subnet ? 1 : 0) || byPort(a, b),
+    );
+    const entries = { names, outboundPorts, listeningPorts, internalDestinations };
+    return { ...this.#summary(model), entries };
+  }
+
+  /**
+   * Does what an operator wants done to the model that `show` would show. Undefined: there is none. Throws TM_USAGE for a
+   * locked model, and TM_NOT_FOUND for an entry that it does not hold.
+   */
+  change(wanted: string, change: ModelChange): ModelSummary | undefined {
+    this.#addRunTime();
+    const model = this.#find(wanted);
+    if (model === undefined) return undefined;
+    const now = this.#options.clock.now();
+    const { locked } = model.record;
+    if (locked && change.action !== "lock" && change.action !== "unlock") {
+      throw new TidesmanError("TM_USAGE", `model \`${model.key}\` is locked; unlock it first`);
+    }
+    switch (change.action) {
+      case "relearn":
+        model.relearn(now, change.afresh);
+        break;
+      case "extend":
+        model.extend(change.time, this.#options.learningTime, now);
+        break;
+      case "manual":
+        model.manual(now);
+        break;
+      case "stop":
+        model.stop(now);
+        break;
+      case "lock":
+        model.lock(now);
+        break;
+      case "unlock":
+        model.unlock();
+        break;
+      case "forget":
+      case "expand":
+        if (!(change.action === "forget" ? model.forget(change.entry) : model.expand(change.entry))) {
+          throw new TidesmanError("TM_NOT_FOUND", `model \`${model.key}\` holds no \`${change.entry}\``);
+        }
+    }
+    if (!this.#running.has(model.key)) model.unused(now);
+    this.#tell(model);
+    this.#flush();
+    return this.#summary(model);
+  }
+
+  /** The model that `show` would show, as a file. */
+  export(wanted: string): ModelFile | undefined {
+    const model = this.#find(wanted);
+    return model === undefined ? undefined : exportModel(model, this.#options.clock.now());
+  }
+
+  /**
+   * Puts a model from a file in the place of the one with its key, and locks it: it judges at once, and is kept while
+   * nothing runs its image. Throws TM_USAGE when the file holds what is never learned, or that model is locked.
+   */
+  import(file: ModelFile): ModelSummary {
+    const entries = importEntries(file);
+    const now = this.#options.clock.now();
+    let model = this.#models.get(file.key);
+    if (model?.record.locked === true) {
+      throw new TidesmanError("TM_USAGE", `model \`${model.key}\` is locked; unlock it first`);
+    }
+    if (model === undefined) {
+      model = Model.begin(file.key, file.image, now);
+      this.#models.set(file.key, model);
+    } else model.relearn(now, true);
+    model.take(entries);
+    model.lock(now);
+    this.#tell(model);
+    this.#flush();
+    return this.#summary(model);
   }
 
   /** Writes what is unsaved and closes the file. Throws TM_STORE when the last batch could not be written. */
@@ -159,20 +301,37 @@ export class ModelStore {
 
   #begin(key: string, image: string, now: number): void {
     const model = Model.begin(key, image, now);
+    const predecessor = this.#predecessor(key, image);
+    if (predecessor !== undefined) model.inherit(predecessor);
     this.#models.set(key, model);
-    this.#removals.delete(key);
     this.#tell(model);
+  }
+
+  /** The model of the same repository and namespace that learned to its end, or else learned, most recently. */
+  #predecessor(key: string, image: string): Model | undefined {
+    const repository = repositoryOf(image);
+    // A runtime that knows no name of an image tells its digest.
+    if (repository === "" || image.startsWith("sha256:")) return undefined;
+    const namespace = namespaceOf(key);
+    const rank = ({ record }: Model): number => (record.activeSince === null ? 0 : 1);
+    let best: Model | undefined;
+    for (const model of this.#models.values()) {
+      if (repositoryOf(model.record.image) !== repository || namespaceOf(model.key) !== namespace) continue;
+      const ahead = best && (rank(model) - rank(best) || model.record.changedAt - best.record.changedAt);
+      if (ahead === undefined || ahead > 0) best = model;
+    }
+    return best;
   }
 
   /** Gives the time since the last call to the models of the containers that ran meanwhile. */
   #addRunTime(): void {
-    const { clock, learningTime } = this.#options;
+    const { clock, learningTime, trialTime = 0 } = this.#options;
     const upTo = clock.monotonic();
     const elapsed = upTo - this.#addedUpTo;
     this.#addedUpTo = upTo;
     for (const [key, containers] of this.#running) {
       const model = this.#models.get(key);
-      if (model?.ran(elapsed * containers, learningTime, clock.now())) this.#tell(model);
+      if (model?.ran(elapsed * containers, learningTime, clock.now(), trialTime)) this.#tell(model);
     }
   }
 
@@ -180,7 +339,9 @@ export class ModelStore {
     this.#addRunTime();
     const now = this.#options.clock.now();
     for (const [key, model] of this.#models) {
+      if (model.tried(now)) this.#tell(model);
       if (!model.isOutlived(now)) continue;
+      this.#views.delete(key);
       this.#models.delete(key);
       this.#grown.delete(model);
       this.#removals.add(key);
@@ -230,6 +391,7 @@ export class ModelStore {
       changes.push(change);
     }
     if (changes.length + this.#removals.size === 0) return;
+    // A model that was removed and began again since is written anew after its removal.
     this.#database.write(changes, this.#removals);
     for (const model of changed) model.saved();
     this.#removals.clear();
@@ -237,15 +399,24 @@ export class ModelStore {
 
   #summary(model: Model): ModelSummary {
     const { key, image, state, learnedTime, dropped, createdAt, changedAt } = model.record;
+    const { locked, trialUntil, predecessor, extension } = model.record;
+    const learningTime = this.#options.learningTime + extension;
     return {
       key,
       image,
       state,
+      locked,
       learnedTime,
-      learningTime: this.#options.learningTime,
+      learningTime,
+      trialUntil,
+      predecessor,
+      saturation: model.saturation,
+      trust: trustOf(model, learningTime),
       containers: this.#running.get(key) ?? 0,
       names: model.nameCount,
       outboundPorts: model.portCount,
+      listeningPorts: model.listeningCount,
+      internalDestinations: model.destinationCount,
       dropped,
       createdAt,
       changedAt,
@@ -274,4 +445,13 @@ export class ModelStore {
 function namesImage(image: string, wanted: string): boolean {
   const short = image.replace(/^docker\.io\/(?:library\/)?/, "");
   return [image, short].some((name) => name === wanted || name.replace(/:[^/:]*$/, "") === wanted);
+}
+
+/** The image name without tag and digest. */
+function repositoryOf(image: string): string {
+  return image.replace(/@.*$/, "").replace(/:[^/:]*$/, "");
+}
+
+function namespaceOf(key: string): string {
+  return key.split("@")[1] ?? "";
 }

@@ -38,6 +38,7 @@ class SnapshotView implements MutableModelView {
   #below = new WireTable();
   #names = new Set<string>();
   #ports = new Set<number>();
+  #listening = new Set<number>();
   /** Noted since the latest snapshot. */
   #notedNames = new Set<string>();
   #notedPorts = new Set<number>();
@@ -61,8 +62,8 @@ class SnapshotView implements MutableModelView {
     return this.#ports.has(protocol * 65536 + port);
   }
 
-  listeningPort(): boolean {
-    return false;
+  listeningPort(protocol: number, port: number): boolean {
+    return this.#listening.has(protocol * 65536 + port);
   }
 
   learnName(bytes: Uint8Array, offset: number): boolean {
@@ -89,6 +90,7 @@ class SnapshotView implements MutableModelView {
     this.#notedNames = new Set();
     this.#ports = new Set([...snapshot.outboundPorts.map(portKey), ...this.#notedPorts]);
     this.#notedPorts = new Set();
+    this.#listening = new Set(snapshot.listeningPorts.map(portKey));
 
     let known = 0;
     for (const name of names) if (this.#names.has(name)) known++;

@@ -271,6 +271,7 @@ class Packets implements PacketHandler {
     event.names = this.#deps.names(resident, event.destination, 0, event.destination.length);
     const decision = policy().decide(event);
     if (decision.learn) this.#learn(resident);
+    else if (!event.internet && decision.effect === null) this.#learnInternal(resident);
     if (decision.effect !== null) this.#report(resident, decision, bytes);
     if (decision.verdict === "drop") {
       this.#count.denied++;
@@ -426,6 +427,20 @@ class Packets implements PacketHandler {
     });
   }
 
+  /** Nothing is judged by it, so that no decision says to learn it. */
+  #learnInternal(resident: Resident): void {
+    const { profile, protocol, port, destination } = this.#event;
+    const { clock, observe } = this.#deps;
+    const { model } = profile;
+    // Only what has ports: a ping is no use of a place.
+    if (!this.#packet.hasPorts || !model?.learning || profile.networkEffect === "disable") return;
+    const subnet = subnetOf(destination);
+    if (!this.#observed.isNewInside(resident, `${subnet} ${protocol} ${port}`, clock.monotonic())) return;
+    const container = resident.container.id;
+    const time = clock.now();
+    observe({ kind: "internalDestination", model: model.key, container, protocol, subnet, port, time });
+  }
+
   stats(): PacketStats {
     return { ...this.#count, held: this.#held.size, queue: this.#queue.stats() };
   }
@@ -439,4 +454,11 @@ class Packets implements PacketHandler {
 
 function addressKey(address: Uint8Array): string | number {
   return address.length === 4 ? ipv4Key(address) : ipv6Key(address);
+}
+
+/** The /24 of an address, or the /64. */
+function subnetOf(address: Uint8Array): string {
+  const network = address.slice();
+  network.fill(0, address.length === 4 ? 3 : 8);
+  return `${formatAddress(network)}/${address.length === 4 ? 24 : 64}`;
 }

@@ -239,6 +239,17 @@ export type Observation =
       readonly protocol: number;
       readonly port: number;
       readonly time: number;
+    }
+  | {
+      /** A connection that stays inside; learned and shown, and not judged by. */
+      readonly kind: "internalDestination";
+      readonly model: string;
+      readonly container: string;
+      readonly protocol: number;
+      /** Presentation form: the /24 of the destination, or the /64. */
+      readonly subnet: string;
+      readonly port: number;
+      readonly time: number;
     };
 
 // ------------------------------------------------------------------------------------------------ findings

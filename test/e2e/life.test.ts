@@ -107,7 +107,7 @@ await inLab(t, async (world) => {
   await t.test("a model learns, is kept across a restart, and then judges", async (t) => {
     const strict: RuleFile = { name: "learned", dns: { effect: "prevent" }, network: { effect: "prevent" } };
     const appliance = await startAppliance(t, world, "model", {
-      settings: { models: { learningTime: "12s" } },
+      settings: { models: { learningTime: "12s", trialTime: "0s" } },
       rules: [strict],
     });
     const container = await world.engine.run("learner", { image: "lab/tools:2" });

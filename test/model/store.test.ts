@@ -72,6 +72,7 @@ t.test(
         learning: false,
         names: ["a.example"],
         outboundPorts: [{ protocol: 6, port: 443 }],
+        listeningPorts: [],
       },
     ]);
     store.running([container("c3", REDIS, "redis")]);
@@ -137,16 +138,25 @@ t.test("a restart finds everything again", async (t) => {
     image: "docker.io/library/nginx:1.27",
     state: "learning",
     learnedTime: 1500,
+    locked: false,
     learningTime: 2000,
+    trialUntil: null,
+    predecessor: null,
+    saturation: null,
+    trust: "learning",
     containers: 0,
     names: 1,
     outboundPorts: 1,
+    listeningPorts: 0,
+    internalDestinations: 0,
     dropped: 0,
     createdAt: 5000,
     changedAt: 5000,
     entries: {
       names: [{ name: "a.example", firstSeen: 5001, lastSeen: 5002, count: 2, container: "c1" }],
       outboundPorts: [{ protocol: 6, port: 443, firstSeen: 5001, lastSeen: 5001, count: 1, container: "c1" }],
+      listeningPorts: [],
+      internalDestinations: [],
     },
   });
   second.store.running([container("c1")]);

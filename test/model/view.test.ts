@@ -5,7 +5,15 @@ import { openModel } from "../../src/model/view.ts";
 import { nameToWire } from "../../src/name.ts";
 
 function snapshot(names: string[], more: Partial<ModelSnapshot> = {}): ModelSnapshot {
-  return { key: "sha256:aa", state: "active", learning: false, names, outboundPorts: [], ...more };
+  return {
+    key: "sha256:aa",
+    state: "active",
+    learning: false,
+    names,
+    outboundPorts: [],
+    listeningPorts: [],
+    ...more,
+  };
 }
 
 function wire(name: string): Uint8Array {

@@ -481,33 +481,37 @@ t.test("ports are learned once", async (t) => {
   };
   const w = world();
   w.add("c1", 7, [C1], { model: view });
+  const ports = () => w.observations.filter(({ kind }) => kind === "outboundPort");
   for (const port of [443, 443, 80]) w.send(from(ipv4(C1, GOOD, tcp(1, port))));
   w.send(from(ipv4(C1, GOOD, udp(1, 443))));
   w.send(from(ipv4(C1, "172.17.0.9", tcp(1, 9000))));
   t.same(
-    w.observations.map(
-      (one) => one.kind === "outboundPort" && [one.model, one.container, one.protocol, one.port],
-    ),
+    ports().map((one) => one.kind === "outboundPort" && [one.model, one.container, one.protocol, one.port]),
     [
       ["sha256:0", "c1", 6, 443],
       ["sha256:0", "c1", 6, 80],
       ["sha256:0", "c1", 17, 443],
     ],
   );
+  t.match(
+    w.observations.filter(({ kind }) => kind === "internalDestination"),
+    [{ model: "sha256:0", container: "c1", protocol: 6, subnet: "172.17.0.0/24", port: 9000 }],
+    "a destination inside, by its subnet",
+  );
   w.add("c2", 8, ["172.17.0.3"], { model: view });
   w.send(from(ipv4("172.17.0.3", GOOD, tcp(1, 443)), { physInDevice: 8 }));
-  t.equal(w.observations.length, 4, "by every container");
+  t.equal(ports().length, 4, "by every container");
   model.learning = false;
   w.send(from(ipv4(C1, GOOD, tcp(1, 8443))));
-  t.equal(w.observations.length, 4, "an active model is not taught");
+  t.equal(ports().length, 4, "an active model is not taught");
   model.learning = true;
   held.add(443);
   w.clock.advance(60_000);
   w.send(from(ipv4(C1, GOOD, tcp(1, 443))));
-  t.equal(w.observations.length, 4, "nor one that holds the port");
+  t.equal(ports().length, 4, "nor one that holds the port");
   held.clear();
   w.send(from(ipv4(C1, GOOD, tcp(1, 443))));
-  t.equal(w.observations.length, 5, "one that was made to forget is");
+  t.equal(ports().length, 5, "one that was made to forget is");
 });
 
 t.test("a mask that is not two adjacent bits is refused", async (t) => {
