@@ -50,6 +50,8 @@ import type { Snapshot, Surroundings } from "./thread.ts";
 /** How often the kernel's counters are read for what the rate guard dropped; milliseconds. */
 const FLOOD_INTERVAL = 5_000;
 const LOOKUP_PORT = 53;
+/** How often it is asked whether a feed has grown stale; milliseconds. */
+const STALE_INTERVAL = 60_000;
 /** How often the time of running containers is added to their models; milliseconds. */
 const MODEL_INTERVAL = 1_000;
 /** How often the data thread is asked whether it lives; three silences and the watchdog is not fed; milliseconds. */
@@ -150,6 +152,7 @@ export class Daemon {
       host: config.host,
       clock,
       install: (snapshot) => this.#install(snapshot),
+      warn: (message) => this.#warn(message),
     });
     for (const { file, line, message } of revisions.read.notices)
       this.#log.warn(`${file}:${line}: ${message}`);
@@ -256,6 +259,8 @@ export class Daemon {
     registry.start();
     this.#watchOver();
     for (const line of greeting(this)) this.#log.info(line);
+    // Lists of this host may have changed while nobody ran; what is in force serves meanwhile.
+    this.#inBackground(revisions.updateFeeds("none"));
     await this.#notifier.ready(`revision ${revisions.revision}, fail mode ${config.failMode}`);
   }
 
@@ -272,7 +277,7 @@ export class Daemon {
   }
 
   #watchOver(): void {
-    const { data, ruleset, registry, models, findings } = this.parts;
+    const { data, ruleset, registry, models, findings, revisions } = this.parts;
     const watch = ruleset.watch((detail) => {
       this.#log.warn({ part: "rules" }, `somebody changed our rules; they are in place again: ${detail}`);
       findings.rulesetChanged(detail);
@@ -290,6 +295,7 @@ export class Daemon {
       this.#closers.push(() => timer.cancel());
     };
     every(FLOOD_INTERVAL, async () => findings.floods(await ruleset.readFloods()));
+    every(STALE_INTERVAL, async () => findings.staleFeeds(revisions.feedReports()));
     every(MODEL_INTERVAL, async () => models.running(running(registry)));
     every(HEALTH_INTERVAL, async () => {
       if ((await data.stats()) !== null) this.#healthyAt = this.clock.monotonic();
@@ -378,7 +384,7 @@ export class Daemon {
   async reloadOnSignal(): Promise<void> {
     await this.#notifier.reloading();
     try {
-      await this.parts.revisions.updateFeeds();
+      await this.parts.revisions.updateFeeds("none");
       await this.parts.revisions.reload();
     } catch (error) {
       this.#log.error(`the running policy stays: ${error instanceof Error ? error.message : String(error)}`);

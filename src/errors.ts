@@ -15,6 +15,7 @@ export const ERROR_CODES = {
   TM_POLICY: EXIT.usage,
   TM_POLICY_MISSING: EXIT.usage,
   TM_FEED: EXIT.usage,
+  TM_FEED_BUSY: EXIT.found,
   TM_PORT_IN_USE: EXIT.usage,
   TM_NOT_PERMITTED: EXIT.notPermitted,
   TM_ALREADY_RUNNING: EXIT.usage,

@@ -6,6 +6,7 @@ import type { Clock } from "./clock.ts";
 import { addressesOf } from "./container/entry.ts";
 import type { Registry } from "./container/registry.ts";
 import type { Container } from "./container/types.ts";
+import type { FeedReport } from "./control/types.ts";
 import type { Flood } from "./packet/ruleset.ts";
 import type { Finding } from "./policy/types.ts";
 import type { Revisions } from "./revisions.ts";
@@ -24,6 +25,7 @@ export interface FindingsOptions {
 export class Findings {
   readonly #options: FindingsOptions;
   readonly #ended = new LRUCache<string, Container>({ max: MAX_ENDED });
+  readonly #stale = new Set<string>();
   #rateGuardDrops = 0;
 
   constructor(options: FindingsOptions) {
@@ -61,6 +63,24 @@ export class Findings {
         reasons: [{ kind: "detection", message: detail }],
       }),
     );
+  }
+
+  /** A feed whose source gives nothing any more is told once, and again only when it was good in between. */
+  staleFeeds(feeds: readonly FeedReport[]): void {
+    for (const { name, stale, goodAt, error } of feeds) {
+      if (!stale) this.#stale.delete(name);
+      if (!stale || this.#stale.has(name)) continue;
+      this.#stale.add(name);
+      const why = error === null ? "" : `: ${error}`;
+      this.audit(
+        this.#ofTheGuard({
+          attackType: "staleFeed",
+          effect: "alert",
+          message: `feed ${name} was last fetched well at ${goodAt ?? "no time"}, and guards with that list${why}`,
+          reasons: [{ kind: "detection", feed: name, message: error ?? "no update of it has run" }],
+        }),
+      );
+    }
   }
 
   /** What the kernel's rate guard dropped becomes an audit of the container that sent it. */

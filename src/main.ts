@@ -1,6 +1,6 @@
 /** The process behind a command line: its streams, its environment, its exit status. What a command does not need is not loaded. */
 import { resolve } from "node:path";
-import type { FileReaders } from "./control/cli/context.ts";
+import type { FileReaders, Intelligence } from "./control/cli/context.ts";
 import { Output } from "./control/cli/output.ts";
 import { runProgram } from "./control/cli/program.ts";
 
@@ -21,6 +21,17 @@ async function readers(): Promise<FileReaders> {
   };
 }
 
+async function intelligence(): Promise<Intelligence> {
+  const { updateHere, rollbackHere, approveHere, reportsHere, testHere } = await import("./intelligence.ts");
+  return {
+    update: updateHere,
+    rollback: rollbackHere,
+    approve: approveHere,
+    reports: reportsHere,
+    test: testHere,
+  };
+}
+
 // A reader that has seen enough (`| head`) is no error: what is left has nobody to go to.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -35,6 +46,7 @@ process.exitCode = await runProgram(process.argv.slice(2), {
     complain: (text) => void process.stderr.write(text),
     now: Date.now,
     readers,
+    intelligence,
     runDaemon: async (places) => (await import("./daemon.ts")).runDaemon(places),
   },
   print: (text) => void process.stdout.write(text),

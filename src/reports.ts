@@ -3,17 +3,10 @@ import { readFileSync } from "node:fs";
 import { stringify } from "yaml";
 import type { Container } from "./container/types.ts";
 import type * as control from "./control/types.ts";
-import type {
-  ContainerReport,
-  ControlDependencies,
-  FeedReport,
-  ModelReport,
-  StatusReport,
-} from "./control/types.ts";
+import type { ContainerReport, ControlDependencies, ModelReport, StatusReport } from "./control/types.ts";
 import { version } from "./control/version.ts";
 import type { Daemon, Parts } from "./daemon.ts";
 import { TidesmanError } from "./errors.ts";
-import type { CompiledFeeds } from "./feed/types.ts";
 import type { Sightings } from "./model/model.ts";
 import type { ModelDetail, ModelSummary } from "./model/store.ts";
 import { protocolName } from "./packet/finding.ts";
@@ -33,8 +26,9 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
     },
     audits: (filter) => daemon.parts.audits.query(filter),
     subscribe: (listener) => daemon.parts.audits.subscribe(listener),
-    feeds: async () => feedReports(daemon.parts.revisions.snapshot.feeds),
-    updateFeeds: async () => feedReports(await daemon.parts.revisions.updateFeeds()),
+    feeds: async () => daemon.parts.revisions.feedReports(),
+    updateFeeds: () => daemon.parts.revisions.updateFeeds("all"),
+    loadFeeds: () => daemon.parts.revisions.loadFeeds(),
     policy: async () => policyReport(daemon),
     async reload() {
       const { revisions } = daemon.parts;
@@ -155,26 +149,6 @@ function modelDetail(model: ModelDetail): control.ModelDetail {
   };
 }
 
-function feedReports(feeds: CompiledFeeds): FeedReport[] {
-  return feeds.sources.map((source) => {
-    const status = feeds.statuses.find(({ name }) => name === source.name);
-    return {
-      name: source.name,
-      kind: source.kind,
-      match: source.match,
-      format: source.format ?? null,
-      path: source.path,
-      effect: source.effect ?? null,
-      enabled: source.enabled,
-      entries: status?.entries ?? 0,
-      refused: status?.refused ?? 0,
-      samples: [...(status?.samples ?? [])],
-      loadedAt: status === undefined ? null : isoOrNull(status.loadedAt),
-      error: status?.error ?? null,
-    };
-  });
-}
-
 function policyReport(daemon: Daemon): Awaited<ReturnType<ControlDependencies["policy"]>> {
   const { revisions } = daemon.parts;
   const { read, snapshot } = revisions;
@@ -256,7 +230,7 @@ async function status(daemon: Daemon): Promise<StatusReport> {
           ? null
           : { time: iso(revisions.lastError.time), message: revisions.lastError.message },
     },
-    feeds: feedReports(revisions.snapshot.feeds),
+    feeds: revisions.feedReports(),
     models: {
       learning: states.filter((state) => state === "learning").length,
       active: states.filter((state) => state === "active").length,

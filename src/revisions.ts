@@ -3,15 +3,17 @@
  * a file that is refused changes nothing and is remembered for `status`. One reload at a time.
  */
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
 import type { Clock } from "./clock.ts";
 import type { Places } from "./config.ts";
-import { compileInWorker } from "./feed/compile-in-worker.ts";
+import type { FeedReport } from "./control/types.ts";
+import { TidesmanError } from "./errors.ts";
 import { openFeeds } from "./feed/index.ts";
-import type { CompiledFeeds } from "./feed/types.ts";
+import { noFeeds } from "./feed/load.ts";
+import { parseManifest } from "./feed/manifest.ts";
+import { feedReports, type StoredFeeds, storedFeeds, updateInProcess } from "./intelligence.ts";
 import { compilePolicy } from "./policy/policy.ts";
 import type { Policy } from "./policy/types.ts";
-import { feedManifest, type ReadPolicy, readPolicy } from "./settings.ts";
+import { feedManifest, type ReadPolicy, readPolicy, readText } from "./settings.ts";
 import type { Snapshot } from "./thread.ts";
 
 export interface RevisionsOptions {
@@ -21,6 +23,8 @@ export interface RevisionsOptions {
   readonly clock: Clock;
   /** Puts a snapshot in force where decisions are taken; resolves when they follow it. */
   readonly install: (snapshot: Snapshot) => Promise<void>;
+  /** Told what an operator should know, and what ends nothing. */
+  readonly warn: (message: string) => void;
 }
 
 /** Why the latest reload was refused. */
@@ -32,34 +36,43 @@ export interface ReloadError {
 
 export class Revisions {
   readonly #options: RevisionsOptions;
-  /** Keys the hash of the feed tables; secret, so that nobody can craft names that collide. */
-  readonly #seed: Buffer;
   #read: ReadPolicy;
   #snapshot: Snapshot;
   #policy: Policy;
   #loadedAt: number;
   #lastError: ReloadError | null = null;
   #turn: Promise<unknown> = Promise.resolve();
+  #stored: StoredFeeds | null;
 
-  private constructor(options: RevisionsOptions, read: ReadPolicy, feeds: CompiledFeeds, seed: Buffer) {
+  private constructor(options: RevisionsOptions, read: ReadPolicy, stored: StoredFeeds | null) {
     this.#options = options;
-    this.#seed = seed;
     this.#read = read;
-    this.#snapshot = { revision: 1, policy: read.policy, feeds };
+    this.#stored = stored;
+    this.#snapshot = { revision: 1, policy: read.policy, feeds: stored?.feeds ?? noFeeds(randomBytes(8)) };
     this.#policy = this.#compile();
     this.#loadedAt = options.clock.now();
   }
 
-  /** Reads the files for the first time. Throws TM_POLICY or TM_FEED with all that is wrong with them. */
+  /**
+   * Reads the files for the first time. Throws TM_POLICY or TM_FEED with all that is wrong with them. Compiled feeds that are
+   * on the disk serve at once; where there are none, or of another manifest, the lists of this host are compiled first.
+   */
   static async first(options: RevisionsOptions): Promise<Revisions> {
-    const read = readPolicy(options.places);
-    const seed = randomBytes(8);
-    const feeds = await compileInWorker({
-      manifest: feedManifest(options.places),
-      bodies: bodiesOf(options.places),
-      seed,
-    });
-    return new Revisions(options, read, feeds, seed);
+    const { places, warn } = options;
+    const read = readPolicy(places);
+    const manifest = feedManifest(places);
+    parseManifest(readText(manifest, "TM_FEED") ?? "", manifest);
+    let stored = storedFeeds(places, warn);
+    if (stored === null || !stored.upToDate) {
+      try {
+        await updateInProcess(places, "none");
+        stored = storedFeeds(places, warn);
+      } catch (error) {
+        // A guard without feeds is better than none.
+        warn(`the feeds could not be compiled: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    }
+    return new Revisions(options, read, stored);
   }
 
   get snapshot(): Snapshot {
@@ -95,19 +108,36 @@ export class Revisions {
     });
   }
 
-  /** Reads all feeds again. A list that cannot be read keeps its last form and says so in its status. */
-  updateFeeds(): Promise<CompiledFeeds> {
+  /**
+   * Updates the feeds in a process of their own, then puts them in force. `fetch`: as of an update. What fails leaves what is
+   * in force, and is in the reports. Throws TM_FEED for the manifest.
+   */
+  async updateFeeds(fetch: "all" | "due" | "none"): Promise<readonly FeedReport[]> {
+    const { warnings } = await updateInProcess(this.#options.places, fetch);
+    warnings.forEach(this.#options.warn);
+    return this.loadFeeds();
+  }
+
+  /** Puts the compiled feeds on the disk in force, where they are newer. Throws TM_FEED when there are none. */
+  loadFeeds(): Promise<readonly FeedReport[]> {
     return this.#inTurn(async () => {
-      const { policy, feeds: previous } = this.#snapshot;
-      const feeds = await compileInWorker({
-        manifest: feedManifest(this.#options.places),
-        bodies: bodiesOf(this.#options.places),
-        seed: this.#seed,
-        previous,
-      });
-      await this.#install({ policy, feeds });
-      return feeds;
+      const { places, warn } = this.#options;
+      const stored = storedFeeds(places, warn);
+      if (stored === null) {
+        throw new TidesmanError("TM_FEED", "there are no compiled feeds; run `tidesman feeds update`");
+      }
+      const before = this.#stored?.builtAt;
+      this.#stored = stored;
+      if (stored.builtAt !== before) {
+        await this.#install({ policy: this.#snapshot.policy, feeds: stored.feeds });
+      }
+      return this.feedReports();
     });
+  }
+
+  /** What is in force of each feed, and what became of its source. */
+  feedReports(): FeedReport[] {
+    return feedReports(this.#snapshot.feeds, this.#stored?.records ?? {}, this.#options.clock.now());
   }
 
   /** The same rules and feeds under a new revision: decisions remembered for the old one no longer count. */
@@ -141,9 +171,4 @@ export class Revisions {
     this.#turn = result.catch(() => undefined);
     return result;
   }
-}
-
-/** Where fetched lists are kept. */
-function bodiesOf(places: Places): string {
-  return join(places.stateDirectory, "feeds", "bodies");
 }

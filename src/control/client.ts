@@ -64,6 +64,9 @@ export class ControlClient {
   updateFeeds(): Promise<readonly FeedReport[]> {
     return this.#post("/api/v1/feeds/update");
   }
+  loadFeeds(): Promise<readonly FeedReport[]> {
+    return this.#post("/api/v1/feeds/load");
+  }
   policy(): Promise<PolicyReport> {
     return this.#get("/api/v1/policy");
   }

@@ -16,6 +16,7 @@ const HTTP_STATUS: Partial<Record<ErrorCode, number>> = {
   TM_POLICY: 422,
   TM_POLICY_MISSING: 422,
   TM_FEED: 422,
+  TM_FEED_BUSY: 409,
   TM_DOCKER: 502,
   TM_DOCKER_NOT_PERMITTED: 502,
   TM_STORE: 503,

@@ -124,7 +124,27 @@ export async function metricsText(status: StatusReport): Promise<string> {
     "gauge",
     "feed_up",
     "1 while the feed is in use",
-    feeds.map((feed) => ({ value: up(feed.error === null), labels: { feed: feed.name } })),
+    feeds.map((feed) => ({ value: up(feed.loadedAt !== null), labels: { feed: feed.name } })),
+  );
+  write(
+    "gauge",
+    "feed_stale",
+    "1 while the source of the feed has given nothing for long",
+    feeds.map((feed) => ({ value: up(feed.stale), labels: { feed: feed.name } })),
+  );
+  write(
+    "gauge",
+    "feed_state",
+    "1 for the state of what the source last gave",
+    feeds.map((feed) => ({ value: 1, labels: { feed: feed.name, state: feed.state } })),
+  );
+  write(
+    "gauge",
+    "feed_good_timestamp_seconds",
+    "When the source of the feed was last found good",
+    feeds.flatMap((feed) =>
+      feed.goodAt === null ? [] : [{ value: Date.parse(feed.goodAt) / 1000, labels: { feed: feed.name } }],
+    ),
   );
   write(
     "gauge",

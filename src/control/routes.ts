@@ -112,9 +112,16 @@ export const ROUTES: readonly Route[] = [
   {
     method: "POST",
     path: "/api/v1/feeds/update",
-    summary: "Reads all feeds again and puts them in force",
+    summary: "Fetches and reads all feeds and puts them in force",
     response: z.array(schema.feedReport),
     handle: (dependencies) => dependencies.updateFeeds(),
+  },
+  {
+    method: "POST",
+    path: "/api/v1/feeds/load",
+    summary: "Puts in force what an update has left on the disk",
+    response: z.array(schema.feedReport),
+    handle: (dependencies) => dependencies.loadFeeds(),
   },
   {
     method: "GET",

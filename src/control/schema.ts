@@ -87,14 +87,42 @@ export const feedReport = z.object({
     .string()
     .nullable()
     .describe("Format of the list, as named or as detected; null while neither is known"),
-  path: z.string(),
+  path: z.string().describe("The list on this host; of a fetched one, where its body is kept"),
+  url: z.string().nullable().describe("Where it is fetched from, without what is secret"),
   effect: finding.nullable().describe("The feed's own effect; null: that of the rule"),
   enabled: z.boolean(),
+  state: z
+    .enum(["inUse", "notFetched", "failed", "quarantined", "held", "refused", "off"])
+    .describe("Of what its source last gave; whatever it is, the list before it stays in force"),
   entries: count,
   refused: count.describe("Lines that were no entry"),
   samples: z.array(z.string()).describe("The first of them"),
-  loadedAt: time.nullable(),
-  error: z.string().nullable().describe("Why the feed is not in use"),
+  loadedAt: time.nullable().describe("When the list in force was read"),
+  error: z.string().nullable().describe("Why what the source last gave is not in force"),
+  licence: z.string().nullable(),
+  attribution: z.string().nullable(),
+  interval: count.nullable().describe("Seconds between two looks at a fetched list"),
+  checkedAt: time.nullable().describe("Last look at the source"),
+  goodAt: time.nullable().describe("Last look that it answered well"),
+  dueAt: time.nullable(),
+  stale: z.boolean().describe("Its source has given nothing good for three intervals and a day"),
+  failures: count.describe("Failed looks since the last good one"),
+  guarded: z
+    .object({ removed: count, samples: z.array(z.string()) })
+    .describe("Entries left out: popular names, or addresses in internal networks"),
+  changes: z
+    .object({
+      added: count,
+      removed: count,
+      addedSamples: z.array(z.string()),
+      removedSamples: z.array(z.string()),
+      newlyHit: z
+        .array(z.object({ model: z.string(), name: z.string(), entry: z.string() }))
+        .describe("Learned names that it hits and the list before did not"),
+    })
+    .nullable()
+    .describe("What the latest list that differed changed or, while it waits, would change"),
+  waiting: z.boolean().describe("A list waits for approval, or for the end of its quarantine"),
 });
 
 const network = z.object({

@@ -43,8 +43,10 @@ export interface ControlDependencies {
   /** Calls back after each commit; `isNew` is false when only the count rose. Returns the unsubscriber. */
   subscribe(listener: (record: AuditRecord, isNew: boolean) => void): () => void;
   feeds(): Promise<readonly FeedReport[]>;
-  /** Reads all feeds again and puts them in force; a feed that cannot be read has an `error` and keeps its last form. */
+  /** Fetches and reads all feeds and puts them in force; a feed that fails has an `error` and keeps its last form. */
   updateFeeds(): Promise<readonly FeedReport[]>;
+  /** Puts in force what an update has left on the disk. Throws TM_FEED when there is nothing. */
+  loadFeeds(): Promise<readonly FeedReport[]>;
   policy(): Promise<PolicyReport>;
   /** Reads policy.yaml again. Throws TM_POLICY when it is refused; the running policy stays. */
   reload(): Promise<ReloadOutcome>;

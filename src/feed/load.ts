@@ -26,6 +26,23 @@ export interface LoadOptions {
   readonly seed: Uint8Array;
   /** What is in use now: the source of lists that cannot be read this time. */
   readonly previous?: CompiledFeeds;
+  /** Looks at each list that was read, before it is used. */
+  readonly admit?: Admit;
+}
+
+/** Decides about a list that was read: as it goes into use, or why the one that is in use stays. */
+export type Admit = (
+  feed: DeclaredFeed,
+  list: ReadList,
+  /** What is in use of the feed; null when nothing is. */
+  inUse: () => FeedList | null,
+) => Admitted;
+
+export interface Admitted extends ReadList {
+  /** SHA-256 of the entries, hexadecimal. */
+  readonly digest?: string;
+  /** Why the list is not taken; absent when it is. */
+  readonly kept?: string;
 }
 
 /** What is said of a list that is fetched, and was not yet: a state of every fresh host, not a failure. */
@@ -33,22 +50,33 @@ export const NOT_FETCHED = "not fetched yet";
 
 /** Reads and compiles all enabled feeds. Throws TM_FEED only for the manifest; a list that fails has `status.error`. */
 export function loadFeeds(options: LoadOptions): CompiledFeeds {
-  const { readFile, clock, seed, previous } = options;
-  const declared = readManifest(options);
-  const lists = declared.map((feed): FeedList => {
+  return compileFeeds(readFeeds(readManifest(options), options), options.seed);
+}
+
+/** Reads all enabled feeds. Throws nothing: a list that fails has `status.error`. */
+export function readFeeds(
+  declared: readonly DeclaredFeed[],
+  { readFile, clock, previous, admit }: Omit<LoadOptions, "manifest" | "seed">,
+): readonly FeedList[] {
+  return declared.map((feed): FeedList => {
     if (!feed.enabled) return nothing(feed, clock.now(), null);
     try {
       const now = clock.now();
-      const { entries, count, refused, samples, format, match } = readList(feed, readFile, now);
+      const list = readList(feed, readFile, now);
+      const admitted: Admitted = admit?.(feed, list, () => inUse(feed, previous)) ?? list;
+      if (admitted.kept !== undefined) {
+        return inUse(feed, previous) ?? nothing(feed, now, `${admitted.kept}; the feed is not in use`);
+      }
+      const { entries, count, refused, samples, format, match } = admitted;
       const { name, kind } = feed;
-      const status = { name, kind, entries: count, refused, samples, loadedAt: now, error: null };
+      const digest = admitted.digest === undefined ? {} : { digest: admitted.digest };
+      const status = { name, kind, entries: count, refused, samples, loadedAt: now, error: null, ...digest };
       return { source: { ...feed, format, match }, status, entries };
     } catch (error) {
       const why = explain(error, feed);
       return lastGood(feed, why, previous) ?? nothing(feed, clock.now(), `${why}; the feed is not in use`);
     }
   });
-  return compileFeeds(lists, seed);
 }
 
 /** No feeds at all: what a daemon without feeds.yaml decides with. */
@@ -93,7 +121,7 @@ function readFolder(feed: DeclaredFeed, readFile: (path: string) => Uint8Array):
   }
 }
 
-function readManifest({ manifest, bodies, readFile }: LoadOptions): readonly DeclaredFeed[] {
+export function readManifest({ manifest, bodies, readFile }: LoadOptions): readonly DeclaredFeed[] {
   let bytes: Uint8Array;
   try {
     bytes = readFile(manifest);
@@ -127,8 +155,17 @@ function explain(error: unknown, { path, remote }: DeclaredFeed): string {
   }
 }
 
-/** What was in use of the feed before; null when nothing was, or when it meant something else then. */
+/** What was in use of the feed before, with why there is nothing newer; null when nothing was. */
 function lastGood(feed: DeclaredFeed, why: string, previous: CompiledFeeds | undefined): FeedList | null {
+  const list = inUse(feed, previous);
+  if (list === null) return null;
+  const since = new Date(list.status.loadedAt).toISOString();
+  const error = `${why}; the list as read at ${since} stays in use`;
+  return { ...list, status: { ...list.status, error } };
+}
+
+/** What is in use of the feed; null when nothing is, or when it meant something else then. */
+export function inUse(feed: DeclaredFeed, previous: CompiledFeeds | undefined): FeedList | null {
   const number = previous?.sources.findIndex((known) => known.enabled && isMeantBy(feed, known));
   const known = number === undefined ? undefined : previous?.sources[number];
   const status = number === undefined ? undefined : previous?.statuses[number];
@@ -140,13 +177,7 @@ function lastGood(feed: DeclaredFeed, why: string, previous: CompiledFeeds | und
     feed.kind === "address"
       ? new PrefixSet(previous.addresses, previous.sources, true)
       : new DomainSet(previous.domains, previous.sources, true);
-  const { entries } = set.entriesOf(number);
-  const since = new Date(status.loadedAt).toISOString();
-  return {
-    source: { ...known, ...feed },
-    entries,
-    status: { ...status, error: `${why}; the list as read at ${since} stays in use` },
-  };
+  return { source: { ...known, ...feed }, entries: set.entriesOf(number).entries, status };
 }
 
 /** Whether what was read of `known` is what `feed` asks for; what `feed` leaves open is as the list's format had it. */

@@ -98,6 +98,8 @@ export interface FeedStatus {
   readonly loadedAt: number;
   /** Why the feed is not in use; null when it is. */
   readonly error: string | null;
+  /** SHA-256 of the entries in use, hexadecimal; absent where nobody asked for it. */
+  readonly digest?: string;
 }
 
 /** All feeds compiled: what the main thread hands to the data thread. The buffers are shared, not copied. */

@@ -32,6 +32,8 @@ export const ATTACK_TYPES = [
   // somebody else removed or changed our firewall rules.
   "connectionFlood",
   "rulesetChanged",
+  // The source of a feed has given nothing for long.
+  "staleFeed",
 ] as const;
 export type AttackType = (typeof ATTACK_TYPES)[number];
 

@@ -55,13 +55,32 @@ export const feed: FeedReport = {
   match: "suffix",
   format: "hosts",
   path: "/etc/tidesman/feeds/urlhaus.txt",
+  url: null,
   effect: null,
   enabled: true,
+  state: "inUse",
   entries: 123_456,
   refused: 2,
   samples: ["line 3: not a name", "line 9: <html>"],
   loadedAt: TIME,
   error: null,
+  licence: "CC0",
+  attribution: "abuse.ch",
+  interval: null,
+  checkedAt: TIME,
+  goodAt: TIME,
+  dueAt: null,
+  stale: false,
+  failures: 0,
+  guarded: { removed: 1, samples: ["popular.example"] },
+  changes: {
+    added: 2,
+    removed: 1,
+    addedSamples: [".new.example", "newer.example"],
+    removedSamples: ["old.example"],
+    newlyHit: [{ model: DIGEST, name: "api.new.example", entry: ".new.example" }],
+  },
+  waiting: false,
 };
 
 export const status: StatusReport = {
@@ -302,7 +321,22 @@ export class Script implements ControlDependencies {
   };
   model = (key: string) => this.#answer(`model ${key}`, model.key.includes(key) ? model : null);
   feeds = () => this.#answer("feeds", [feed]);
-  updateFeeds = () => this.#answer("updateFeeds", [{ ...feed, error: this.feedError }]);
+  updateFeeds = () =>
+    this.#answer("updateFeeds", [
+      {
+        ...feed,
+        error: this.feedError,
+        state: this.feedError === null ? ("inUse" as const) : ("failed" as const),
+      },
+    ]);
+  loadFeeds = () =>
+    this.#answer("loadFeeds", [
+      {
+        ...feed,
+        error: this.feedError,
+        state: this.feedError === null ? ("inUse" as const) : ("failed" as const),
+      },
+    ]);
   policy = () => this.#answer("policy", policy);
   reload = () =>
     this.#answer("reload", { revision: 18, previousRevision: 17, rules: 2, notices: policy.notices });
@@ -416,6 +450,18 @@ export async function within(args: readonly string[]): Promise<Ran> {
       },
       now: Date.now,
       readers: () => Promise.reject(new Error("no files are read here")),
+      intelligence: async () => ({
+        update: async () => ({ warnings: [] }),
+        reports: () => null,
+        test: (_places, name, target) =>
+          name === "urlhaus" && target.endsWith("evil.example")
+            ? [{ feed: name, entry: "evil.example", match: "suffix" }]
+            : [],
+        rollback: () => ({ builtAt: Date.parse(TIME), left: Date.parse(TIME) + 1000, feeds: ["urlhaus"] }),
+        approve(_places, name) {
+          if (name !== "urlhaus") throw new TidesmanError("TM_NOT_FOUND", `nothing of \`${name}\` waits`);
+        },
+      }),
       runDaemon: () => Promise.reject(new Error("no daemon is started here")),
     },
     print,

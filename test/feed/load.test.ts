@@ -3,7 +3,6 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import t from "tap";
 import { ManualClock } from "../../src/clock.ts";
-import { compileInWorker } from "../../src/feed/compile-in-worker.ts";
 import { openFeeds } from "../../src/feed/index.ts";
 import { loadFeeds, noFeeds, readFeedFile } from "../../src/feed/load.ts";
 import { parseFeeds } from "../../src/feed/manifest.ts";
@@ -208,33 +207,6 @@ t.test("only regular files are read", async (t) => {
   t.throws(() => readFeedFile(`${folder}/pipe`), { message: /not a regular file/ });
   t.throws(() => readFeedFile(folder));
   t.throws(() => readFeedFile(`${folder}/none`), { code: "ENOENT" });
-});
-
-t.test("compiled on a thread of its own", async (t) => {
-  const names = Array.from({ length: 20_000 }, (_, number) => `n${number}.example`).join("\n");
-  const folder = t.testdir({
-    "feeds.yaml":
-      "version: 1\nfeeds: [{ name: one, path: one.txt, kind: domain }, { name: none, path: none.txt, kind: domain }]",
-    "one.txt": names,
-    "broken.yaml": "version: 1\nfeeds: 7",
-  });
-  const manifest = `${folder}/feeds.yaml`;
-  const feeds = await compileInWorker({ manifest, seed: SEED });
-  t.match(feeds.statuses, [
-    { entries: 20_000, error: null },
-    { entries: 0, error: /does not exist/ },
-  ]);
-  t.strictSame(hits(feeds, "a.n19999.example"), ["one:n19999.example"]);
-  const clock = new ManualClock();
-  const here = loadFeeds({ manifest, readFile: readFeedFile, clock, seed: SEED });
-  t.strictSame(Buffer.from(feeds.domains), Buffer.from(here.domains), "the same bytes as here");
-  t.match((await compileInWorker({ manifest, seed: SEED, previous: feeds })).statuses[0], {
-    entries: 20_000,
-  });
-  await t.rejects(compileInWorker({ manifest: `${folder}/broken.yaml`, seed: SEED }), {
-    code: "TM_FEED",
-    message: /broken\.yaml:2:8: feeds: /,
-  });
 });
 
 t.test("what ships: two empty local lists, and lists to fetch", async (t) => {

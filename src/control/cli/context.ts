@@ -5,6 +5,8 @@ import type { Notice } from "../../document.ts";
 import { EXIT, type ExitStatus } from "../../errors.ts";
 import type { DeclaredFeed } from "../../feed/types.ts";
 import type { PolicyFile } from "../../policy/schema.ts";
+import type { FeedHit } from "../../policy/types.ts";
+import type { FeedReport } from "../types.ts";
 import type { Output } from "./output.ts";
 
 /** Readers of the files an operator writes; each throws its TidesmanError with all problems at once. */
@@ -18,6 +20,31 @@ export interface FileReaders {
   readonly shippedFeeds: string;
 }
 
+/** What is done with feeds on the disk, with the daemon or without. */
+export interface Intelligence {
+  /** Throws TM_FEED, TM_FEED_BUSY, TM_NOT_FOUND, TM_NOT_PERMITTED, TM_STORE. */
+  update(
+    places: Places,
+    request: {
+      readonly fetch: "all" | "due" | "none";
+      readonly only?: readonly string[];
+      readonly onStep?: (step: string) => void;
+      readonly onProgress?: (feed: string, bytes: number, total: number | null) => void;
+    },
+  ): Promise<{ readonly warnings: readonly string[] }>;
+  /** What a daemon would start with; null when nothing is compiled. */
+  reports(places: Places, complain: (text: string) => void): readonly FeedReport[] | null;
+  /** Entries of the feed (`all`: of any) that list the target. Throws TM_NOT_FOUND, TM_USAGE. */
+  test(places: Places, name: string, target: string): readonly FeedHit[];
+  rollback(places: Places): {
+    readonly builtAt: number;
+    readonly left: number;
+    readonly feeds: readonly string[];
+  };
+  /** Throws TM_NOT_FOUND when nothing waits. */
+  approve(places: Places, name: string): void;
+}
+
 export interface Context {
   readonly places: Places;
   readonly output: Output;
@@ -27,6 +54,7 @@ export interface Context {
   readonly now: () => number;
   /** Loaded when first needed: most commands do not. */
   readonly readers: () => Promise<FileReaders>;
+  readonly intelligence: () => Promise<Intelligence>;
   /** Runs the daemon until it is told to stop. */
   readonly runDaemon: (places: Places) => Promise<number>;
 }

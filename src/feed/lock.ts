@@ -1,0 +1,39 @@
+/**
+ * One update at a time, among processes: a lock of SQLite on a file of its own, since Node has none for files. The kernel
+ * gives it up when its process ends, however that happens, so that no lock is ever left behind.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { systemCode, TidesmanError } from "../errors.ts";
+
+/** Milliseconds that a second update waits for the first. */
+const PATIENCE = 15_000;
+/** SQLITE_BUSY (sqlite.org/rescode.html). */
+const BUSY = 5;
+
+/** Takes the lock of a folder and hands back what releases it. Throws TM_FEED_BUSY when another update goes on too long. */
+export function lockFeeds(folder: string, patience = PATIENCE): () => void {
+  let database: DatabaseSync | undefined;
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    database = new DatabaseSync(join(folder, "lock"), { timeout: patience });
+    database.exec("BEGIN EXCLUSIVE");
+  } catch (error) {
+    database?.close();
+    if (error instanceof Error && "errcode" in error && error.errcode === BUSY) {
+      throw new TidesmanError(
+        "TM_FEED_BUSY",
+        "another update of the feeds is running; try again when it has ended",
+      );
+    }
+    const code = systemCode(error);
+    const why = error instanceof Error ? error.message : code;
+    throw new TidesmanError(
+      "TM_NOT_PERMITTED",
+      `\`${folder}\` cannot be used for updates (${why}); run as root`,
+    );
+  }
+  const held = database;
+  return () => held.close();
+}
