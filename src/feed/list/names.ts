@@ -1,9 +1,11 @@
 /** One domain name of a list, from its bytes to an entry. */
 import { domainToASCII } from "node:url";
-import { getPublicSuffix } from "tldts";
 import { MAX_LABEL, MAX_NAME } from "../../name.ts";
 import { Growing } from "../growing.ts";
 import { DOT, LF } from "./lines.ts";
+import { EMPTY, hashByte, isPublicSuffix, mayBePublicSuffix } from "./public-suffix.ts";
+
+export { isPublicSuffix } from "./public-suffix.ts";
 
 const STAR = 42;
 
@@ -44,36 +46,40 @@ function append(body: Uint8Array, start: number, end: number, suffix: boolean, o
   out.reserve(MAX_NAME + 2);
   if (below) out.bytes[out.length++] = DOT;
   const first = out.length;
+  const { bytes } = out;
+  let to = first;
   let labels = 0;
   let labelStart = first;
+  let whole = EMPTY;
+  let rest = EMPTY;
   for (let from = at; from < end; from++) {
     const byte = NAME_BYTE[body[from]!]!;
     if (byte === 0) {
-      if (body[from]! > 127) {
-        out.length = first;
-        return appendUnicode(body, at, end, out);
-      }
+      if (body[from]! > 127) return appendUnicode(body, at, end, out);
       return body[from] === 58 || body[from] === 47
         ? "a URL or port, not a domain name"
         : "not a domain name";
     }
     if (byte === DOT) {
-      const length = out.length - labelStart;
+      const length = to - labelStart;
       if (length === 0) return "empty label";
       if (length > MAX_LABEL) return "label over 63 bytes";
       // The dot at the very end is that of the root.
       if (from + 1 === end) continue;
       labels++;
-      labelStart = out.length + 1;
+      labelStart = to + 1;
     }
-    if (out.length - first >= MAX_NAME - 2) return "name over 255 bytes";
-    out.bytes[out.length++] = byte;
+    if (to - first >= MAX_NAME - 2) return "name over 255 bytes";
+    bytes[to++] = byte;
+    whole = hashByte(whole, byte);
+    rest = byte === DOT && labels === 1 ? EMPTY : hashByte(rest, byte);
   }
-  if (out.length - labelStart > MAX_LABEL) return "label over 63 bytes";
-  if (out.length === labelStart) return "empty label";
+  if (to - labelStart > MAX_LABEL) return "label over 63 bytes";
+  if (to === labelStart) return "empty label";
   if (labels === 0) return "a single label";
+  out.length = to;
   if (endsInNumber(out, labelStart)) return "an address, not a domain name";
-  if (isPublicSuffix(out.text(first))) return "a public suffix";
+  if (mayBePublicSuffix(whole, rest) && isPublicSuffix(out.text(first))) return "a public suffix";
   out.bytes[out.length++] = LF;
   return null;
 }
@@ -96,22 +102,6 @@ function appendUnicode(body: Uint8Array, start: number, end: number, out: Growin
   if (reason === null) out.append(scratch.bytes.subarray(0, scratch.length));
   return reason;
 }
-
-/**
- * Whether to list `name` would be to list a registry or a hoster: it is a rule of the public suffix list (`co.uk`,
- * `github.io`), or a suffix in use below a wildcard rule of its ICANN section (`x.ck`). A name below a wildcard rule of
- * the private section (`x.localto.net`) belongs to one customer, and feeds rightly list those. Folded ASCII.
- */
-export function isPublicSuffix(name: string): boolean {
-  if (getPublicSuffix(name, PRIVATE) !== name) return false;
-  if (getPublicSuffix(name, ICANN) === name) return true;
-  // No rule names this label, so a suffix that it makes comes from a wildcard.
-  const wildcard = `0-no-rule-names-this-0${name.slice(name.indexOf("."))}`;
-  return getPublicSuffix(wildcard, PRIVATE) !== wildcard;
-}
-const PLAIN = { extractHostname: false, validateHostname: false, detectIp: false };
-const ICANN = { ...PLAIN, allowPrivateDomains: false };
-const PRIVATE = { ...PLAIN, allowPrivateDomains: true };
 
 /** Whether the last label is a number, so that the text is an address or nothing (no such top-level domain exists). */
 function endsInNumber(out: Growing, labelStart: number): boolean {
