@@ -43,6 +43,7 @@ import { controlDependencies, greeting } from "./reports.ts";
 import { Revisions } from "./revisions.ts";
 import { run } from "./run.ts";
 import { makeDirectory, readConfig, readText } from "./settings.ts";
+import { SocketWatch } from "./socket-watch.ts";
 import { surroundingsOf } from "./surroundings.ts";
 import { type Notifier, systemdNotifier, takeListenSockets } from "./systemd.ts";
 import type { Snapshot, Surroundings } from "./thread.ts";
@@ -254,8 +255,20 @@ export class Daemon {
       log,
     });
     this.#closers.push(() => registry.stop());
+    const sockets = new SocketWatch({
+      parts: () => this.parts,
+      native: this.#native,
+      clock,
+      log: partLog(this.#log, "sockets"),
+      block: (id, finding) => {
+        data.send({ kind: "cut", container: id, cut: true });
+        this.#inBackground(this.#block(id, finding));
+      },
+    });
+    this.#closers.push(() => sockets.stop());
     const findings = new Findings({ audits, registry, revisions, clock });
-    this.#parts = { audits, models, revisions, data, ruleset, docker, blocker, registry, findings };
+    this.#parts = { audits, models, revisions, data, ruleset, docker, blocker, registry, sockets, findings };
+    sockets.start();
     registry.start();
     this.#watchOver();
     for (const line of greeting(this)) this.#log.info(line);
@@ -324,7 +337,7 @@ export class Daemon {
   }
 
   #containersChanged(change: RegistryChange): void {
-    const { registry, data, blocker, ruleset, models, findings } = this.parts;
+    const { registry, data, blocker, ruleset, models, findings, sockets } = this.parts;
     for (const id of change.remove) {
       const container = registry.find(id);
       if (container !== undefined) findings.ended(container);
@@ -341,6 +354,7 @@ export class Daemon {
     for (const { id } of change.upsert) this.#met.add(id);
     for (const id of change.remove) this.#met.delete(id);
     blocker.observe(change);
+    sockets.containersChanged(change.upsert, change.remove);
     this.#inBackground(
       ruleset.uncut(change.gone).then(() => ruleset.setKnown(running(registry).flatMap(addressesOf))),
     );
@@ -404,6 +418,7 @@ export class Daemon {
     data.send({ kind: "snapshot", snapshot });
     await installed;
     for (const address of running(registry).flatMap(addressesOf)) ruleset.requeue(address);
+    this.parts.sockets.policyChanged();
     const rules = snapshot.policy.rules.length;
     this.#log.info(
       { part: "policy", revision: snapshot.revision },
@@ -422,6 +437,7 @@ export interface Parts {
   readonly docker: DockerClient;
   readonly blocker: Blocker;
   readonly registry: Registry;
+  readonly sockets: SocketWatch;
   readonly findings: Findings;
 }
 

@@ -8,7 +8,7 @@ import { ControlClient } from "../../src/control/client.ts";
 import type { ContainerReport, ModelReport, StatusReport } from "../../src/control/types.ts";
 import type { PolicyFile, RuleFile } from "../../src/policy/schema.ts";
 import { INTERNET } from "./network.ts";
-import { ended, execute, type Output, until } from "./process.ts";
+import { ended, type Output, until } from "./process.ts";
 import type { World } from "./world.ts";
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
@@ -145,9 +145,9 @@ export class Appliance {
     if (this.#child?.exitCode === null && this.#child.signalCode === null) await this.signal("SIGTERM");
   }
 
-  /** `tidesman ARGS` against this daemon; any exit status resolves. */
+  /** `tidesman ARGS` on the host, with the places of this daemon; any exit status resolves. */
   cli(...args: string[]): Promise<Output> {
-    return execute(process.execPath, [MAIN, ...args, "--runtime-dir", join(this.directory, "run")], {
+    return this.#world.host.run(process.execPath, [MAIN, ...args, ...this.#places()], {
       anyStatus: true,
       env: { NO_COLOR: "1" },
     });

@@ -15,9 +15,7 @@ export interface InactiveField {
 /** Fields that are read, checked, kept and shown, and that nothing acts on yet. */
 export const INACTIVE_FIELDS: readonly InactiveField[] = [
   { field: "dns.suspicious", reason: "generated names, tunnels and rebinding are not detected yet" },
-  { field: "network.listeningPorts", reason: "listening ports are not watched yet" },
   { field: "network.portScan", reason: "port scans are not detected yet" },
-  { field: "network.rawSockets", reason: "raw sockets are not detected yet" },
 ];
 
 /** What holds when there is no policy.yaml: connections are analysed and told, lookups are not. */

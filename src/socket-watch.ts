@@ -1,0 +1,140 @@
+/**
+ * Listening ports, raw and packet sockets: what the detectors see of containers, judged by the policy in force. On the main
+ * thread: nothing of it holds up a lookup or a packet.
+ */
+import type { Clock } from "./clock.ts";
+import type { Container } from "./container/types.ts";
+import type { Parts } from "./daemon.ts";
+import { type Listener, ListeningPorts } from "./detect/listening-ports.ts";
+import { type RawSocket, RawSockets } from "./detect/raw-sockets.ts";
+import { listenerFinding, rawSocketFinding } from "./detect/sockets/finding.ts";
+import { WatchedNamespaces } from "./detect/sockets/namespaces.ts";
+import { hostProcessTable } from "./detect/sockets/processes.ts";
+import { readRawTables } from "./detect/sockets/raw-tables.ts";
+import { TraceInstance } from "./detect/sockets/trace-instance.ts";
+import type { Log } from "./log.ts";
+import { readListeners } from "./native/listener-rows.ts";
+import type { Native } from "./native/types.ts";
+import { describe } from "./policy/describe.ts";
+import type { Decision, Finding, SocketEvent } from "./policy/types.ts";
+import { profileOf } from "./why.ts";
+
+export interface SocketWatchOptions {
+  /** Once the daemon has started. */
+  readonly parts: () => Parts;
+  readonly native: Native;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Told of findings whose effect is `block`, behind their audit. */
+  readonly block: (container: string, finding: Finding) => void;
+}
+
+export class SocketWatch {
+  readonly #options: SocketWatchOptions;
+  readonly #namespaces = new WatchedNamespaces();
+  readonly #ports: ListeningPorts;
+  readonly #raw: RawSockets;
+
+  constructor(options: SocketWatchOptions) {
+    this.#options = options;
+    const { native, clock, log } = options;
+    const shared = { namespaces: this.#namespaces, processes: hostProcessTable, clock };
+    this.#ports = new ListeningPorts({
+      ...shared,
+      list: (path) => native.listeners(path),
+      read: readListeners,
+      onListener: (listener) => this.#listens(listener),
+      onFailure: (path, error) => log.debug({ path, error }, "cannot look into a network namespace"),
+    });
+    this.#raw = new RawSockets({
+      ...shared,
+      tables: readRawTables,
+      openTrace: () => TraceInstance.open(),
+      watchReadable: (descriptor, callback) => native.watchReadable(descriptor, callback),
+      onRawSocket: (socket) => this.#opensRaw(socket),
+    });
+  }
+
+  start(): void {
+    this.#ports.start();
+    this.#raw.start();
+  }
+
+  stop(): void {
+    this.#ports.stop();
+    this.#raw.stop();
+  }
+
+  /** How raw sockets are found, and why not otherwise. */
+  get rawSource(): { readonly source: string; readonly reason: string | null } {
+    const { source, reason } = this.#raw.status();
+    return { source, reason };
+  }
+
+  containersChanged(upsert: readonly Container[], remove: readonly string[]): void {
+    for (const id of remove) {
+      this.#namespaces.remove(id);
+      this.#raw.forget(id);
+    }
+    for (const container of upsert) {
+      if (container.state !== "exited") this.#namespaces.upsert(container);
+    }
+  }
+
+  /** Rules changed: what listens is judged again. */
+  policyChanged(): void {
+    this.#ports.retell();
+  }
+
+  #listens(listener: Listener): void {
+    const { protocol, port, address } = listener;
+    const judged = this.#judge(listener.container, (profile) => ({
+      ...{ kind: "listening", profile, protocol, port, address },
+    }));
+    if (judged === null) return;
+    const { event, decision, message } = judged;
+    const time = this.#options.clock.now();
+    const model = event.profile.model?.key;
+    if (decision.learn && model !== undefined) {
+      this.#options
+        .parts()
+        .models.observe([
+          { kind: "listeningPort", model, container: listener.container, protocol, port, time },
+        ]);
+    }
+    this.#tell(listenerFinding(listener, { decision, message, time }));
+  }
+
+  #opensRaw(found: RawSocket): void {
+    const { container, socket, pid, command } = found;
+    const judged = this.#judge(container, (profile) => ({
+      kind: "rawSocket",
+      profile,
+      socket,
+      pid,
+      command,
+    }));
+    if (judged === null) return;
+    const { decision, message } = judged;
+    this.#tell(rawSocketFinding(found, { decision, message, time: this.#options.clock.now() }));
+  }
+
+  #judge(
+    id: string,
+    eventFor: (profile: SocketEvent["profile"]) => SocketEvent,
+  ): { readonly event: SocketEvent; readonly decision: Decision; readonly message: string } | null {
+    const parts = this.#options.parts();
+    const container = parts.registry.find(id);
+    if (container === undefined) return null;
+    const event = eventFor(profileOf(parts, container));
+    const decision = parts.revisions.policy.decide(event);
+    return { event, decision, message: describe(decision, event) };
+  }
+
+  #tell(finding: Finding | null): void {
+    if (finding === null) return;
+    this.#options.parts().findings.audit(finding);
+    if (finding.effect === "block" && finding.container !== null)
+      this.#options.block(finding.container, finding);
+  }
+}
