@@ -96,7 +96,7 @@ async function update(
     const { guarded, list: rest } = guard(feed, list, names, options.internal);
     const digest = digestOf(rest.entries);
     const record = records[feed.name]!;
-    const looked = feed.remote === undefined || outcomes.has(feed.name);
+    const looked = feed.remote === undefined || (outcomes.get(feed.name)?.kind ?? "failed") !== "failed";
     const { verdict, changes } = judgeList(feed, rest, digest, inUse(), record, learned, looked ? now : null);
     const failed = looked ? null : record.state === "failed" ? record.message : null;
     records[feed.name] = {

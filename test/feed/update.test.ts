@@ -113,6 +113,15 @@ t.test("from the server to the disk, guarded", async (t) => {
   t.match(records.gone, { state: "failed", message: /status 404/, failures: 1, goodAt: null });
   t.match(readGeneration(world.folder)?.feeds.statuses, [{ entries: 2 }, {}, { entries: 0 }]);
   t.equal((await world.update()).changed, false, "the same lists make no new generation");
+  world.served.set("names", new Error("no route to host"));
+  const away = await world.update();
+  t.match(away.records.names, { state: "failed", message: "no route to host", failures: 1 });
+  t.strictSame(lists(away.feeds, "x.evil.example"), ["names"], "what was fetched before stays");
+  t.match(
+    (await world.update({ fetch: "none" })).records.names,
+    { state: "failed" },
+    "until it is fetched again",
+  );
 });
 
 t.test("a list that shrinks waits in quarantine, and is released or approved", async (t) => {
