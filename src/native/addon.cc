@@ -109,6 +109,7 @@ NAPI_MODULE_INIT() {
       {"changeIpset", change_ipset},
       {"deleteConntrack", delete_conntrack},
       {"markConntrack", mark_conntrack},
+      {"conntrackStates", conntrack_states},
       {"resetConnections", reset_connections},
       {"listListeners", list_listeners},
       {"watchReadable", watch_readable},

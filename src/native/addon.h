@@ -34,6 +34,8 @@ class Addon {
   // One socket for all ipset calls of this environment, opened by the first, and what it agreed on with the kernel.
   NetlinkSocket ipset_socket;
   uint8_t ipset_protocol = 0;
+  // The same for lookups of flows.
+  NetlinkSocket conntrack_socket;
 
  private:
   static void clean_up(napi_async_cleanup_hook_handle handle, void* data);
@@ -85,6 +87,7 @@ napi_value unwatch_links(napi_env env, napi_callback_info info);
 napi_value change_ipset(napi_env env, napi_callback_info info);
 napi_value delete_conntrack(napi_env env, napi_callback_info info);
 napi_value mark_conntrack(napi_env env, napi_callback_info info);
+napi_value conntrack_states(napi_env env, napi_callback_info info);
 napi_value reset_connections(napi_env env, napi_callback_info info);
 napi_value list_listeners(napi_env env, napi_callback_info info);
 napi_value watch_readable(napi_env env, napi_callback_info info);

@@ -91,6 +91,7 @@ export interface Addon {
   ): void;
   deleteConntrack(address: string, port: number): number;
   markConntrack(address: string, mark: number, mask: number): number;
+  conntrackStates(flows: Uint8Array, count: number): void;
   resetConnections(namespace: string): number;
   listListeners(namespace: string): Uint32Array;
   watchReadable(descriptor: number, onReadable: () => void): Handle;

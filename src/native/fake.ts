@@ -31,6 +31,7 @@ import { FakeQueue } from "./fake-queue.ts";
 import {
   checkAddress,
   checkDescriptor,
+  checkFlows,
   checkMark,
   checkPacketQueueOptions,
   checkPort,
@@ -38,7 +39,7 @@ import {
   checkUdpArenaOptions,
 } from "./options.ts";
 import type { Link, Native, PacketQueue, PacketQueueOptions, UdpArena, UdpArenaOptions } from "./types.ts";
-import { LISTENER } from "./types.ts";
+import { FLOW, FLOW_STATE, LISTENER } from "./types.ts";
 
 export interface FakeIpsetOptions {
   readonly family: 4 | 6;
@@ -53,6 +54,10 @@ export interface FakeFlow {
   readonly destination: string;
   readonly port?: number;
   mark: number;
+  /** For `conntrackStates`, which finds only entries that have the first two. */
+  readonly protocol?: number;
+  readonly sourcePort?: number;
+  readonly answered?: boolean;
 }
 
 /** A listening socket; its family is that of its address. */
@@ -218,6 +223,27 @@ export class FakeNative implements Native {
     const found = this.flows.filter((flow) => flow.source === address);
     for (const flow of found) flow.mark = ((flow.mark & ~mask) | (mark & mask)) >>> 0;
     return found.length;
+  }
+
+  conntrackStates(flows: Uint8Array, count: number): void {
+    checkFlows(flows, count);
+    this.#fail("conntrackStates");
+    const view = new DataView(flows.buffer, flows.byteOffset, flows.byteLength);
+    for (let row = 0; row < count * FLOW.STRIDE; row += FLOW.STRIDE) {
+      const length = flows[row + FLOW.FAMILY] === 4 ? 4 : 16;
+      const source = formatAddress(flows, row + FLOW.SOURCE, length);
+      const destination = formatAddress(flows, row + FLOW.DESTINATION, length);
+      const found = this.flows.find(
+        (flow) =>
+          flow.source === source &&
+          flow.destination === destination &&
+          flow.protocol === flows[row + FLOW.PROTOCOL] &&
+          flow.sourcePort === view.getUint16(row + FLOW.SOURCE_PORT) &&
+          flow.port === view.getUint16(row + FLOW.PORT),
+      );
+      const there = found?.answered === true ? FLOW_STATE.ANSWERED : FLOW_STATE.UNANSWERED;
+      flows[row + FLOW.STATE] = found === undefined ? FLOW_STATE.GONE : there;
+    }
   }
 
   resetConnections(namespace: string): number {

@@ -6,7 +6,7 @@ import { formatAddress, parsePrefix } from "../address.ts";
 import { TidesmanError } from "../errors.ts";
 import { type Addon, loadAddon } from "./addon.ts";
 import { explainIpset, explainRequest } from "./diagnosis.ts";
-import { checkAddress, checkDescriptor, checkMark, checkPort, checkTimeout } from "./options.ts";
+import { checkAddress, checkDescriptor, checkFlows, checkMark, checkPort, checkTimeout } from "./options.ts";
 import { KernelPacketQueue } from "./packet-queue.ts";
 import type { Link, Native, PacketQueue, PacketQueueOptions, UdpArena, UdpArenaOptions } from "./types.ts";
 import { KernelUdpArena } from "./udp-arena.ts";
@@ -76,6 +76,15 @@ class KernelNative implements Native {
         `mark the connections of \`${address}\``,
         "nf_conntrack_netlink with marks",
       );
+    }
+  }
+
+  conntrackStates(flows: Uint8Array, count: number): void {
+    checkFlows(flows, count);
+    try {
+      this.#addon.conntrackStates(flows, count);
+    } catch (error) {
+      throw explainRequest(error, "look up connections", "nf_conntrack_netlink");
     }
   }
 

@@ -199,4 +199,40 @@ int NetlinkSocket::exchange(Request& request, const std::function<void(const Mes
   }
 }
 
+uint32_t NetlinkSocket::reserve(uint32_t count) {
+  const uint32_t first = sequence_ + 1;
+  sequence_ += count;
+  return first;
+}
+
+int NetlinkSocket::exchange_many(const std::vector<uint8_t>& requests, uint32_t first, size_t count,
+                                 const std::function<void(size_t, const Message&)>& on_answer) {
+  sockaddr_nl kernel = {};
+  kernel.nl_family = AF_NETLINK;
+  ssize_t sent;
+  do {
+    sent = sendto(fd_, requests.data(), requests.size(), 0, reinterpret_cast<sockaddr*>(&kernel), sizeof kernel);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) return errno;
+  for (size_t answered = 0; answered < count;) {
+    sockaddr_nl sender = {};
+    socklen_t sender_length = sizeof sender;
+    ssize_t received = recvfrom(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT,
+                                reinterpret_cast<sockaddr*>(&sender), &sender_length);
+    if (received < 0 && errno == EINTR) continue;
+    // ENOBUFS: an answer was lost for want of room. Its row stays as it was.
+    if (received < 0 && errno == ENOBUFS) continue;
+    if (received < 0) return errno == EAGAIN ? 0 : errno;
+    if (sender.nl_pid != 0) continue;
+    nlmsghdr header;
+    if (static_cast<size_t>(received) < sizeof header) continue;
+    memcpy(&header, buffer_.data(), sizeof header);
+    const uint32_t index = header.nlmsg_seq - first;
+    if (header.nlmsg_len < NLMSG_HDRLEN || header.nlmsg_len > static_cast<size_t>(received) || index >= count) continue;
+    answered++;
+    on_answer(index, {header.nlmsg_type, buffer_.data() + NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN});
+  }
+  return 0;
+}
+
 }  // namespace tidesman

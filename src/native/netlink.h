@@ -89,6 +89,13 @@ class NetlinkSocket {
   int exchange(Request& request, const std::function<void(const Message&)>& on_message);
   int exchange(Request& request);
 
+  // Takes `count` sequence numbers; the first of them.
+  uint32_t reserve(uint32_t count);
+  // Sends `count` finished requests of consecutive sequence numbers at once, and hands over what has been answered by
+  // then: for subsystems that answer at once (nfnetlink). An answer is one message, which may be NLMSG_ERROR.
+  int exchange_many(const std::vector<uint8_t>& requests, uint32_t first, size_t count,
+                    const std::function<void(size_t index, const Message&)>& on_answer);
+
  private:
   int fd_ = -1;
   uint32_t sequence_ = 0;

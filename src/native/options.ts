@@ -2,7 +2,7 @@
 import { isIPv4, isIPv6 } from "node:net";
 import { parseAddress } from "../address.ts";
 import type { PacketQueueOptions, UdpArenaOptions, UdpSocketOptions } from "./types.ts";
-import { NF } from "./types.ts";
+import { FLOW, NF } from "./types.ts";
 
 /** The kernel's NFQNL_MAX_COPY_RANGE: a netlink attribute of 65,535 bytes less its header. */
 const MAX_COPY_RANGE = 65_531;
@@ -67,6 +67,18 @@ export function checkAddress(address: string): void {
 
 export function checkPort(port: number): void {
   integer("port", port, 0, 65_535);
+}
+
+/** Rows of FLOW that one call looks up. */
+const MAX_FLOWS = 4096;
+
+export function checkFlows(flows: Uint8Array, count: number): void {
+  integer("count", count, 0, Math.min(MAX_FLOWS, Math.floor(flows.length / FLOW.STRIDE)));
+  for (let row = 0; row < count * FLOW.STRIDE; row += FLOW.STRIDE) {
+    const family = flows[row + FLOW.FAMILY];
+    if (family !== 4 && family !== 6)
+      throw new RangeError(`a flow's family must be 4 or 6, not \`${family}\``);
+  }
 }
 
 export function checkMark(mark: number, mask: number): void {

@@ -1,7 +1,7 @@
 /** What every Native must do when asked once: ipsets, connection tracking, links. */
 import type { Test } from "tap";
-import { formatAddress } from "../../src/address.ts";
-import { LISTENER } from "../../src/native/types.ts";
+import { formatAddress, parseAddress } from "../../src/address.ts";
+import { FLOW, FLOW_STATE, LISTENER } from "../../src/native/types.ts";
 import { ADDRESSES, FAMILIES, FLOW_PORT, until, type World } from "./world.ts";
 
 export function requestConformance(t: Test, world: World): void {
@@ -61,6 +61,41 @@ export function requestConformance(t: Test, world: World): void {
         t.throws(() => native.conntrackMark(first, 0.5, 0), { name: "RangeError" });
       },
     );
+  }
+
+  for (const family of FAMILIES) {
+    t.test(`the state of IPv${family} flows is looked up`, async (t) => {
+      const { native } = world;
+      const { first, second } = ADDRESSES[family];
+      const rows = new Uint8Array(100 * FLOW.STRIDE);
+      const view = new DataView(rows.buffer);
+      const source = parseAddress(first) ?? new Uint8Array();
+      const destination = parseAddress(second) ?? new Uint8Array();
+      for (let row = 0; row < rows.length; row += FLOW.STRIDE) {
+        rows.set([family, 17, 77], row);
+        view.setUint16(row + FLOW.SOURCE_PORT, world.flowSource(family));
+        view.setUint16(row + FLOW.PORT, FLOW_PORT + row / FLOW.STRIDE);
+        rows.set(source, row + FLOW.SOURCE);
+        rows.set(destination, row + FLOW.DESTINATION);
+      }
+      const states = (): number[] => {
+        native.conntrackStates(rows, 100);
+        return Array.from({ length: 100 }, (_, index) => rows[index * FLOW.STRIDE + FLOW.STATE]!);
+      };
+      const others = Array.from({ length: 99 }, () => FLOW_STATE.GONE);
+      await world.makeFlow(family, 0);
+      t.strictSame(states(), [FLOW_STATE.UNANSWERED, ...others]);
+      await world.answerFlow(family);
+      t.strictSame(states(), [FLOW_STATE.ANSWERED, ...others]);
+      native.conntrackDelete(first);
+      t.strictSame(states(), [FLOW_STATE.GONE, ...others]);
+      rows[FLOW.STATE] = 77;
+      native.conntrackStates(rows, 0);
+      t.equal(rows[FLOW.STATE], 77);
+      t.throws(() => native.conntrackStates(rows, 101), { name: "RangeError" });
+      rows[FLOW.FAMILY] = 5;
+      t.throws(() => native.conntrackStates(rows, 1), { name: "RangeError" });
+    });
   }
 
   t.test("links are listed, and their watchers told of a change", async (t) => {

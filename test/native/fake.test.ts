@@ -19,6 +19,9 @@ const LO: Link = {
   addresses: [`${ADDRESSES[4].first}/32`, `${ADDRESSES[6].first}/128`],
 };
 
+/** Source port of the flow of `makeFlow`. */
+const FLOW_SOURCE = 40_001;
+
 /** An IP header of the family without addresses or checksums, a UDP header, the payload. */
 function datagram(family: 4 | 6, payload: Uint8Array): Uint8Array {
   const header = family === 4 ? 20 : 40;
@@ -92,7 +95,18 @@ class FakeWorld implements World {
 
   async makeFlow(family: 4 | 6, mark: number): Promise<void> {
     const { first: source, second: destination } = ADDRESSES[family];
-    this.native.flows.push({ source, destination, port: FLOW_PORT, mark });
+    const flow = { source, destination, port: FLOW_PORT, protocol: 17, sourcePort: FLOW_SOURCE, mark };
+    this.native.flows.push(flow);
+  }
+
+  flowSource(): number {
+    return FLOW_SOURCE;
+  }
+
+  async answerFlow(family: 4 | 6): Promise<void> {
+    const { flows } = this.native;
+    const index = flows.findIndex(({ source }) => source === ADDRESSES[family].first);
+    flows.splice(index, 1, { ...flows[index]!, answered: true });
   }
 
   flowMark(family: 4 | 6): number | undefined {

@@ -103,6 +103,17 @@ export class KernelWorld implements World {
     this.#conntrack(family, ["-U", "-s", ADDRESSES[family].first, "--mark", String(mark)]);
   }
 
+  flowSource(family: 4 | 6): number {
+    return this.#senders.get(family)!.address().port;
+  }
+
+  async answerFlow(family: 4 | 6): Promise<void> {
+    const socket = await bound(family, ADDRESSES[family].second, FLOW_PORT);
+    const port = this.flowSource(family);
+    await new Promise((resolve) => socket.send("y", port, ADDRESSES[family].first, resolve));
+    socket.close();
+  }
+
   flowMark(family: 4 | 6): number | undefined {
     const listed = this.#conntrack(family, ["-L", "-s", ADDRESSES[family].first]);
     const mark = /mark=(\d+)/.exec(listed)?.[1];

@@ -24,6 +24,7 @@ t.test("without capabilities each refusal says which is needed", { skip: unable(
     ipset: denied,
     conntrackDelete: denied,
     conntrackMark: denied,
+    conntrackStates: denied,
     mark: denied,
     namespace: /^TM_NOT_PERMITTED .*CAP_SYS_ADMIN/,
     links: "done: true",

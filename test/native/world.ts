@@ -41,6 +41,9 @@ export interface World {
   makeFlow(family: 4 | 6, mark: number): Promise<void>;
   /** Mark of the entry from the first address to the second, or undefined. */
   flowMark(family: 4 | 6): number | undefined;
+  /** Source port of the flow of `makeFlow`, and an answer to it. */
+  flowSource(family: 4 | 6): number;
+  answerFlow(family: 4 | 6): Promise<void>;
   /** Path of a network namespace, in which `listen` opens sockets on the first address of a family. */
   readonly namespace: string;
   /** A listening TCP socket, a bound UDP socket, or one that is connected to the second address. */
