@@ -1,0 +1,37 @@
+/**
+ * What a character costs after another in ordinary names, in quarters of a bit: -4 log2 P(next | before), a base64-like
+ * digit each (0-9, A-Z, a-z, +, -). A row for each class of lexical.ts before, a column for each next; the first of
+ * both is the edge of a label. Made by scripts/detections/letter-pairs.ts from pair counts over the labels of two public
+ * lists of popular names (Tranco and Cisco Umbrella, CC0), of which nothing else is here.
+ */
+export const LETTER_PAIRS =
+  "yEIFIJKJMJPOKGKJGTKDHKMKSSRnd-" +
+  "ESLHHTPKUKaPEHEVFdFGENPPVMPMd-" +
+  "CCQMRDUVQDZZFTQFQcGHSIVYSMWFb-" +
+  "FFUOFESUELcHHQRAOdKJJLYXcTeHb-" +
+  "CFPKPDOKWEWPPNCHPeKEQOTPUPWHd-" +
+  "CHMIGMRQWQaUILDNNZCEGMNNMTWJa-" +
+  "GERNKEHVWAgVGQSDNgFNILbOVMUKZ-" +
+  "BDSLQAWOKFaWIPLGQbHIOLXOZSZIa-" +
+  "DBONOAWUZEaUOPPCRULNHGSPXReLb-" +
+  "HHODHINIXZaOIIAHLZLGGTKaOYRLf-" +
+  "IATHTENTTDYOVOQCGVPDQEYNYVeYg-" +
+  "9EQNQCVRRDWSMQPHOdMGJJUPWLWHa-" +
+  "EDLPMCRSVBgTGQUCJjTKMJVXXKbJe-" +
+  "EALNPAUMVFdZTLTEIaRFPMWWWLXJf-" +
+  "CFUIHCMFTIYNOTOISeTFBRSVVQZJd-" +
+  "FOKKHUNLUOWMHHAIJhDIIFNMNVVPk-" +
+  "EEPMOGXUMDcVGRQEGfBJMIUYUWhHZ-" +
+  "CJOJVQVNOLVVIPSKOPVLH5QQScMLc-" +
+  "DDRKIBSQZElNPLLCQhRKGLKXYMbJd-" +
+  "9JSHNEQNKIYQPOQLIXSHCLTPdNdFX-" +
+  "CDPLSCSUHDcXNOSGNhFILKPSYNaGe-" +
+  "HKFLGJTOZLZRLJETJgD8FWYVYRWOb-" +
+  "EEYLS7YTV9aVUQTHQbOMOSTXbUYPS-" +
+  "FCTNM9STPEWYRTKGNgPCSLZKRTWKV-" +
+  "8INGPIQSLIaYMPMOGVYKGOMUHHaGX-" +
+  "7GMLMIOPRNWTMMEIJXOHHPVPUbOGd-" +
+  "CEOOLBRSREXSJRMCOaPMQHSPXMJLW-" +
+  "tCMDJGNJRJZXNIJOEeMEIHMMXdcYS-" +
+  "5QRNQVaTZWdWcSXWRjWRVUYYYcZAL-" +
+  "KKKKKKKKKKKKKKKKKKKKKKKKKKKKXm";
