@@ -3,12 +3,12 @@
  * A sequential test, as for port scans (port-scan.ts): each registrable domain that a container asks for the first time moves a
  * walk, up when it does not exist and down when it does, and farther up the more its label looks like chance
  * (lexical.ts). A walk never sinks below zero and halves in `halfLife`. A single name never suffices: the
- * most that one gives is `failure + chance`, a seventh of the threshold.
+ * most that one gives is `failure + chance`, an eighth of the threshold.
  *
  * Words strung together are found too, only later, since they look like names; then the failures alone speak. Failures of
  * a search list do not count: they lie below few registrable domains, each of which counts once.
  *
- * What is not seen: families that ask for less than some seven names in the half-life, or whose names mostly exist (sinkholed
+ * What is not seen: families that ask for less than some eight names in the half-life, or whose names mostly exist (sinkholed
  * families); and a program that asks for a list of dead domains without success is found like a dictionary family.
  *
  * Memory of a container: 4 KiB of domains it has asked for, and 0.5 KiB.
@@ -16,7 +16,7 @@
 import { wireToName } from "../name.ts";
 import { chanceBits } from "./lexical.ts";
 import { recordType } from "./record-type.ts";
-import { registrableAt } from "./registrable.ts";
+import { isBelowPrivateSuffix, registrableAt } from "./registrable.ts";
 import { hashBytes, RecentSet } from "./sketch.ts";
 import type { Detection, Detector, LookupEvent } from "./types.ts";
 
@@ -25,7 +25,10 @@ export interface GeneratedNamesOptions {
   readonly threshold: number;
   /** What a new domain that does not exist adds, before its label is looked at. */
   readonly failure: number;
-  /** What a bit of evidence for chance adds, and the most and least that a label can: `chance`, and -`words`. */
+  /**
+   * What a bit of evidence for chance adds, and the most and least that a label can: `chance`, and -`words`. Hosters draw
+   * names themselves (cloudfront.net), so that below a private suffix it can add half of that.
+   */
   readonly perBit: number;
   readonly chance: number;
   readonly words: number;
@@ -48,17 +51,18 @@ export interface GeneratedNamesOptions {
 }
 
 /**
- * Seven failures of names that look like chance, some 20 of ordinary ones, some 35 of plain English. Where 30 of 100 new
- * domains fail, the walk sinks by one a domain, and the chance that it still gets to the threshold is about e^-20.
+ * Eight failures of names that look like chance, some 20 of ordinary ones, some 30 of plain English, with no new domain
+ * between them that exists; each that does takes back one to four. Where 30 of 100 new domains fail, the walk sinks by two a
+ * domain.
  */
 export const GENERATED_NAMES_DEFAULTS: GeneratedNamesOptions = {
-  threshold: 20,
+  threshold: 24,
   failure: 1,
   perBit: 0.25,
   chance: 2,
   words: 0.5,
-  success: 2,
-  failures: 7,
+  success: 4,
+  failures: 8,
   halfLife: 30 * 60_000,
   rest: 60 * 60_000,
   domains: 1024,
@@ -100,6 +104,17 @@ function isArpa(bytes: Uint8Array, at: number): boolean {
     bytes[at + 2] === 114 &&
     bytes[at + 3] === 112 &&
     bytes[at + 4] === 97
+  );
+}
+
+/** Whether the label is an A-label (RFC 5890): a word of another script looks like chance in Punycode. */
+function isEncoded(bytes: Uint8Array, at: number): boolean {
+  return (
+    bytes[at]! > 4 &&
+    bytes[at + 1] === 120 &&
+    bytes[at + 2] === 110 &&
+    bytes[at + 3] === 45 &&
+    bytes[at + 4] === 45
   );
 }
 
@@ -156,9 +171,10 @@ export function createGeneratedNamesDetector(
         walk.height = Math.max(0, walk.height - options.success);
         return undefined;
       }
-      const bits = chanceBits(bytes, start + 1, bytes[start]!);
-      const label = Math.min(options.chance, Math.max(-options.words, bits * options.perBit));
-      if (label > options.chance / 2) walk.chances++;
+      const bits = isEncoded(bytes, start) ? 0 : chanceBits(bytes, start + 1, bytes[start]!);
+      const most = isBelowPrivateSuffix(bytes, start) ? options.chance / 2 : options.chance;
+      const label = Math.min(most, Math.max(-options.words, bits * options.perBit));
+      if (label >= options.chance / 2) walk.chances++;
       // Past the threshold more says nothing, and the walk should come down again.
       walk.height = Math.min(2 * options.threshold, walk.height + Math.max(0, options.failure + label));
       const sample = (walk.failures % SAMPLES) * SAMPLE;

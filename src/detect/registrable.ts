@@ -64,16 +64,24 @@ function edgeOf(node: number, bytes: Uint8Array, start: number, length: number):
 /** Where the labels of the name asked for begin. A name of 255 bytes has at most 127. */
 const starts = new Uint8Array(128);
 
+/** What `nodeFlags` says of a rule of the private section; 1 is the ICANN section. */
+const PRIVATE = 2;
+/** Flags of the rule that `depthOf` found. */
+let flags = 0;
+
 /** Labels of the longest rule under `root` that ends the name; 0: none. */
 function depthOf(root: number, bytes: Uint8Array, offset: number, labels: number): number {
   let found = 0;
+  flags = 0;
   let node = root;
   for (let depth = 1; depth <= labels; depth++) {
     const start = offset + starts[labels - depth]!;
     const edge = edgeOf(node, bytes, start + 1, bytes[start]!);
     if (edge < 0) break;
     node = edgeChild[edge]!;
-    if (nodeFlags[node] !== 0) found = depth;
+    if (nodeFlags[node] === 0) continue;
+    found = depth;
+    flags = nodeFlags[node]!;
   }
   return found;
 }
@@ -94,4 +102,9 @@ export function registrableAt(bytes: Uint8Array, offset: number): number {
   const exception = depthOf(exceptionsRoot, bytes, offset, labels);
   const suffix = exception > 0 ? exception - 1 : Math.max(1, depthOf(rulesRoot, bytes, offset, labels));
   return labels > suffix ? offset + starts[labels - suffix - 1]! : -1;
+}
+
+/** Whether that domain is below a suffix of the private section: a customer's name at a hoster, often not chosen by hand. */
+export function isBelowPrivateSuffix(bytes: Uint8Array, offset: number): boolean {
+  return registrableAt(bytes, offset) >= 0 && flags === PRIVATE;
 }
