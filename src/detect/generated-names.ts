@@ -56,7 +56,7 @@ export interface GeneratedNamesOptions {
  * domain.
  */
 export const GENERATED_NAMES_DEFAULTS: GeneratedNamesOptions = {
-  threshold: 24,
+  threshold: 23,
   failure: 1,
   perBit: 0.25,
   chance: 2,
