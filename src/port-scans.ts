@@ -5,7 +5,7 @@ import type { PortScanOptions } from "./detect/port-scan-options.ts";
 import type { Detection } from "./detect/types.ts";
 import { OUTCOME } from "./detect/walk.ts";
 import type { Native } from "./native/types.ts";
-import { FlowOutcomes, type OutcomesStats } from "./packet/outcomes.ts";
+import { type FlowFacts, FlowOutcomes, type OutcomesStats } from "./packet/outcomes.ts";
 import type { ParsedPacket } from "./packet/parse.ts";
 
 /** What the watch needs to know of a container: a new life of it is a new object. */
@@ -23,7 +23,12 @@ export interface PortScansOptions<Owner extends Sender> {
   readonly failed: (error: Error) => void;
 }
 
-const ENDS = { answered: OUTCOME.ANSWERED, refused: OUTCOME.REFUSED, silent: OUTCOME.SILENT } as const;
+const ENDS = {
+  answered: OUTCOME.ANSWERED,
+  refused: OUTCOME.REFUSED,
+  silent: OUTCOME.SILENT,
+  prevented: OUTCOME.PREVENTED,
+} as const;
 
 export class PortScans<Owner extends Sender> {
   readonly #options: PortScansOptions<Owner>;
@@ -50,23 +55,24 @@ export class PortScans<Owner extends Sender> {
       failed,
       ended: ({ owner, end, protocol, bytes, offset, length, port, named }) => {
         this.#fill(owner, protocol, bytes, offset, length, port);
-        this.#observe(owner, ENDS[end], named);
+        this.#probe.outcome = ENDS[end];
+        this.#probe.named = named;
+        const detection = this.#detector.observe(this.#probe, clock.monotonic());
+        if (detection !== undefined) options.detected(detection, owner);
       },
     });
   }
 
   /**
-   * Takes the packet that the queue has just decided; `bytes` is the slab that `packet` was parsed from. `dropped`: policy
-   * does not let it out. `named`: the container has resolved the destination from a name. Allocates nothing where the
-   * container has turned to that target before.
+   * Takes a packet that the queue has just decided; `bytes` is the slab that `packet` was parsed from. Allocates nothing
+   * where the container has turned to that target before.
    */
-  contact(sender: Owner, packet: ParsedPacket, bytes: Uint8Array, dropped: boolean, named: boolean): void {
+  contact(sender: Owner, packet: ParsedPacket, bytes: Uint8Array, facts: FlowFacts): void {
     const { protocol, tcpFlags, destinationOffset, addressLength, destinationPort } = packet;
     if (!packet.hasPorts || !mayProbe(protocol, tcpFlags, bytes, destinationOffset, addressLength)) return;
     this.#fill(sender, protocol, bytes, destinationOffset, addressLength, destinationPort);
     if (!this.#detector.isFirst(this.#probe, this.#options.clock.monotonic())) return;
-    if (dropped) this.#observe(sender, OUTCOME.PREVENTED, named);
-    else this.#outcomes.add(sender, packet, bytes, named);
+    this.#outcomes.add(sender, packet, bytes, facts);
   }
 
   /** The container is gone, or begins a new life. */
@@ -98,12 +104,5 @@ export class PortScans<Owner extends Sender> {
     probe.offset = offset;
     probe.length = length;
     probe.port = port;
-  }
-
-  #observe(sender: Owner, outcome: ProbeEvent["outcome"], named: boolean): void {
-    this.#probe.outcome = outcome;
-    this.#probe.named = named;
-    const detection = this.#detector.observe(this.#probe, this.#options.clock.monotonic());
-    if (detection !== undefined) this.#options.detected(detection, sender);
   }
 }
