@@ -274,7 +274,7 @@ export interface Native {
   conntrackMark(address: string, mark: number, mask: number): number;
   /**
    * Looks up flows by the tuple of their first packet and writes the state of each: `count` rows of FLOW, at most 4096.
-   * One system call for 32 rows and one for each answer, some 2 microseconds a row; safe on the data thread.
+   * One system call for 32 rows and one for each answer, 2 to 6 microseconds a row; safe on the data thread.
    */
   conntrackStates(flows: Uint8Array, count: number): void;
   /** Destroys (SOCK_DESTROY) all TCP sockets in a network namespace, so that peers get a reset. Returns how many. */

@@ -60,8 +60,8 @@ const AGE = 2000;
 /** Flows that wait at most, in all and of one owner: 60 bytes each. */
 const CAPACITY = 4096;
 const SHARE = 1024;
-/** Flows looked up in one step: about a millisecond of the thread. */
-const MOST = 512;
+/** Flows looked up in one step: up to 1.5 milliseconds of the thread. */
+const MOST = 256;
 
 export class FlowOutcomes<Owner> {
   readonly #options: OutcomesOptions<Owner>;
