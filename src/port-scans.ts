@@ -5,7 +5,7 @@ import type { PortScanOptions } from "./detect/port-scan-options.ts";
 import type { Detection } from "./detect/types.ts";
 import { OUTCOME } from "./detect/walk.ts";
 import type { Native } from "./native/types.ts";
-import { FlowOutcomes, type OutcomesStats } from "./packet/outcomes.ts";
+import { type FlowFacts, FlowOutcomes, type OutcomesStats } from "./packet/outcomes.ts";
 import type { ParsedPacket } from "./packet/parse.ts";
 
 /** What the watch needs to know of a container: a new life of it is a new object. */
@@ -64,16 +64,15 @@ export class PortScans<Owner extends Sender> {
   }
 
   /**
-   * Takes a packet that the queue has just decided; `bytes` is the slab that `packet` was parsed from. `dropped`: policy
-   * does not let it out. `named`: the container has resolved the destination from a name. Allocates nothing where the
-   * container has turned to that target before.
+   * Takes a packet that the queue has just decided; `bytes` is the slab that `packet` was parsed from. Keeps none of them,
+   * and allocates nothing where the container has turned to that target before.
    */
-  contact(sender: Owner, packet: ParsedPacket, bytes: Uint8Array, dropped: boolean, named: boolean): void {
+  contact(sender: Owner, packet: ParsedPacket, bytes: Uint8Array, facts: FlowFacts): void {
     const { protocol, tcpFlags, destinationOffset, addressLength, destinationPort } = packet;
     if (!packet.hasPorts || !mayProbe(protocol, tcpFlags, bytes, destinationOffset, addressLength)) return;
     this.#fill(sender, protocol, bytes, destinationOffset, addressLength, destinationPort);
     if (!this.#detector.isFirst(this.#probe, this.#options.clock.monotonic())) return;
-    this.#outcomes.add(sender, packet, bytes, { dropped, named });
+    this.#outcomes.add(sender, packet, bytes, facts);
   }
 
   /** The container is gone, or begins a new life. */

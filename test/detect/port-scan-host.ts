@@ -74,7 +74,7 @@ function tapped(allowed: number): Native {
         if (resident === undefined) continue;
         if (packets++ === 0) firstAt = clock.monotonic();
         const dropped = ((verdicts[index * VERDICT.STRIDE + VERDICT.MARK] ?? 0) & allowed) === 0;
-        scans?.contact(resident, packet, slab, dropped, false);
+        scans?.contact(resident, packet, slab, { dropped, named: false });
       }
     };
     queue = kernel.openPacketQueue(options, show);
