@@ -3,14 +3,17 @@
  * own, so that a busy main thread never delays a lookup or a packet. It touches no disk, no database and no runtime API.
  * Snapshots come down, findings and observations go up (see thread.ts).
  */
+import { randomInt } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
 import { formatAddress, parseAddress } from "./address.ts";
 import { systemClock } from "./clock.ts";
 import { ContainerTable, type Resident } from "./container/table.ts";
 import type { Container } from "./container/types.ts";
+import { weighDetection } from "./detections.ts";
 import { type DnsServer, startDns } from "./dns/server.ts";
 import { TidesmanError } from "./errors.ts";
 import { openFeeds } from "./feed/index.ts";
+import { LookupWatch } from "./lookup-watch.ts";
 import { type ModelSnapshot, modelKey } from "./model/model.ts";
 import { type MutableModelView, openModel } from "./model/view.ts";
 import { loadNative } from "./native/native.ts";
@@ -19,6 +22,7 @@ import { type PacketHandler, startPackets } from "./packet/queue.ts";
 import { ALIVE_ENTRIES, ALIVE_TIMEOUT, SETS } from "./packet/sets.ts";
 import { compilePolicy } from "./policy/policy.ts";
 import type { Finding, Observation, Policy } from "./policy/types.ts";
+import { PortScans } from "./port-scans.ts";
 import type {
   Answer,
   DataThreadStart,
@@ -48,6 +52,25 @@ let surroundings: Surroundings;
 let served = new Set<number>();
 let internal: InternalPrefixes;
 let dns: DnsServer | undefined;
+let rulesInForce = "";
+const lookups = new LookupWatch({
+  clock: systemClock,
+  seed: randomInt(0x1_0000_0000),
+  policy: () => policy,
+  report,
+});
+const scans = new PortScans<Resident>({
+  native,
+  clock: systemClock,
+  detector: { seed: randomInt(0x1_0000_0000) },
+  detected(detection, resident) {
+    if (resident.profile === null) return;
+    const about = { container: resident.container.id, profile: resident.profile, name: null };
+    const { finding } = weighDetection(policy, detection, { ...about, time: systemClock.now() });
+    if (finding !== null) report(finding, resident);
+  },
+  failed: (error) => send({ kind: "failure", message: error.message, count: 1 }),
+});
 let packets: PacketHandler | undefined;
 
 function send(message: FromDataThread): void {
@@ -149,11 +172,16 @@ function modelOf(container: Container): MutableModelView | null {
   return key === null ? null : (models.get(key) ?? null);
 }
 
+/** Feeds alone are taken over without compiling a rule again: no lookup waits for that. */
 function install(snapshot: Snapshot): void {
-  policy = compilePolicy(snapshot.policy, openFeeds(snapshot.feeds, { trusted: true }), {
-    revision: snapshot.revision,
-    host: config.host,
-  });
+  const { revision } = snapshot;
+  const feeds = openFeeds(snapshot.feeds, { trusted: true });
+  const rules = JSON.stringify(snapshot.policy);
+  policy =
+    rules === rulesInForce
+      ? policy.withFeeds(feeds, revision)
+      : compilePolicy(snapshot.policy, feeds, { revision, host: config.host });
+  rulesInForce = rules;
   table.assign(policy, modelOf);
   send({ kind: "installed", revision: snapshot.revision });
 }
@@ -167,16 +195,22 @@ function updateModels(snapshots: readonly ModelSnapshot[]): void {
   table.assign(policy, modelOf);
 }
 
+function forget(resident: Resident): void {
+  dns?.forget(resident);
+  lookups.forget(resident.container.id);
+  scans.forget(resident);
+}
+
 function updateContainers(upsert: readonly Container[], remove: readonly string[]): void {
   for (const id of remove) {
     const resident = table.remove(id);
-    if (resident !== undefined) dns?.forget(resident);
+    if (resident !== undefined) forget(resident);
     release(id, new Set());
   }
   for (const container of upsert) {
     const before = table.byId(container.id);
     const resident = table.upsert(container);
-    if (before !== undefined && before !== resident) dns?.forget(before);
+    if (before !== undefined && before !== resident) forget(before);
     resident.profile = policy.profileFor(container, modelOf(container));
     if (resident.cut) cut(resident, true);
   }
@@ -251,6 +285,7 @@ let beating: { cancel(): void } | undefined;
 async function stop(): Promise<void> {
   beating?.cancel();
   packets?.close();
+  scans.close();
   await dns?.close();
   flush();
   send({ kind: "stopped" });
@@ -312,6 +347,7 @@ async function main(): Promise<void> {
     names: (resident, bytes, offset, length) => dns?.names(resident, bytes, offset, length) ?? [],
     report,
     observe,
+    contact: (resident, packet, bytes, facts) => scans.contact(resident, packet, bytes, facts),
     unknown,
     failed: (error, count) => send({ kind: "failure", message: error.stack ?? error.message, count }),
   });
@@ -327,6 +363,7 @@ async function main(): Promise<void> {
     bridgeAddress,
     report,
     observe,
+    watch: lookups.watch,
     unknown: (source) => unknown(0, source),
   });
   port.on("message", receive);

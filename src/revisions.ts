@@ -156,8 +156,10 @@ export class Revisions {
   }
 
   async #install(rest: Omit<Snapshot, "revision">): Promise<void> {
+    const sameRules = rest.policy === this.#snapshot.policy;
     this.#snapshot = { revision: this.#snapshot.revision + 1, ...rest };
-    this.#policy = this.#compile();
+    const { revision, feeds } = this.#snapshot;
+    this.#policy = sameRules ? this.#policy.withFeeds(openFeeds(feeds), revision) : this.#compile();
     await this.#options.install(this.#snapshot);
   }
 

@@ -49,8 +49,7 @@ export interface LookupFigures {
 
 /** The list's lines, then `times` − 1 variations of every one. */
 export function measureFeeds(times: number): FeedFigures {
-  const real = existsSync(REAL);
-  const first = real ? realLines() : Array.from({ length: LINES }, (_, index) => derivedName(index));
+  const { real, lines: first } = benchLines();
   const lines = Array.from({ length: times }, (_, more) => {
     return more === 0
       ? first
@@ -199,7 +198,17 @@ function suffixWalk(listed: Set<string>, { bytes, offsets }: Asked): number {
   return hits;
 }
 
-function build(body: Uint8Array): CompiledFeeds {
+/** The real list, or one of derived names where it is not there. */
+export function benchLines(): { readonly real: boolean; readonly lines: readonly string[] } {
+  const real = existsSync(REAL);
+  return {
+    real,
+    lines: real ? realLines() : Array.from({ length: LINES }, (_, index) => derivedName(index)),
+  };
+}
+
+/** One feed of a plain list, compiled as an update does. */
+export function build(body: Uint8Array): CompiledFeeds {
   const { entries, count, refused, samples } = parseList(body, { kind: "domain", match: "suffix", now: 0 });
   const { name, kind } = SOURCE;
   const status = { name, kind, entries: count, refused, samples, loadedAt: 0, error: null };

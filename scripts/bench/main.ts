@@ -5,6 +5,7 @@
 import { parseArgs } from "node:util";
 import { measureDecisions } from "./decisions.ts";
 import { type FeedFigures, measureFeeds } from "./feeds.ts";
+import { measureHolding } from "./holding.ts";
 import { type Comparison, compareWithDnsmasq } from "./lookups.ts";
 import { measurePackets } from "./packets.ts";
 
@@ -68,6 +69,30 @@ if (process.getuid?.() !== 0) {
   compared(cached);
   heading("forwarded lookups per second, every name a new one, one core for the server");
   compared(forwarded);
+
+  const held = await measureHolding(Number(values.seconds));
+  heading(
+    `${number.format(held.names)} listed names held: memory it adds (MB), seconds to start, cached lookups/s`,
+  );
+  for (const [name, server] of Object.entries({
+    tidesman: held.proxy,
+    dnsmasq: held.dnsmasq,
+    unbound: held.unbound,
+  })) {
+    if (server === null) row(name, "not here");
+    else
+      row(name, `${number.format(server.added)}, ${server.start.toFixed(1)}, ${number.format(server.rate)}`);
+  }
+  row("artefact: write, read (ms)", `${number.format(held.write)}, ${number.format(held.read)}`);
+  row("taken over by the data path (ms)", held.takeOver.toFixed(2));
+  row(
+    `p99 at ${number.format(held.rate)}/s, and while lists are taken over (µs)`,
+    ` ${held.calm} / ${held.swapping}`,
+  );
+  row(
+    "daemon: idle, with the list, after an update (MB)",
+    ` ${Object.values(held.daemon).map(number.format).join(", ")}`,
+  );
 
   heading("new UDP flows through a container bridge");
   const { bare, guarded, verdicts, microseconds } = await measurePackets();

@@ -40,6 +40,8 @@ export class Lookup implements Asked, Waiter {
   /** Bytes that the reply may have. */
   readonly limit: number;
   canBeStale = false;
+  /** A detector spoke of it: nothing is learned from it, and no shortcut is taken. */
+  suspicious = false;
   asker: Asker | null = null;
   /** The question's decision: told together with the answer, or alone when there is none. */
   decision: Decision | null = null;

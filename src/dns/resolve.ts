@@ -9,6 +9,8 @@
  *
  * Replies are made in place: `lookup` returns the bytes of the reply that stands where the query stood, or 0 when there
  * is none, or none yet; then it goes to the asker that was kept.
+ *
+ * Length: the life of a lookup is one story; told in two files, nobody would see its order.
  */
 import type { Clock } from "../clock.ts";
 import type { DnsConfig } from "../config.ts";
@@ -39,6 +41,7 @@ import {
   writeTruncated,
 } from "./reply.ts";
 import type { Upstreams } from "./upstream.ts";
+import type { Watch } from "./watch.ts";
 
 export interface ResolveStats {
   lookups: number;
@@ -65,6 +68,7 @@ export interface ResolverOptions {
   readonly isCurrent: (resident: Resident) => boolean;
   readonly report: (finding: Finding, resident: Resident) => void;
   readonly observe: (observation: Observation) => void;
+  readonly watch?: Watch;
   /** A lookup under way threw when its answer came; it gets no reply. */
   readonly failed: (error: unknown) => void;
   /** Makes hashes unpredictable. */
@@ -164,6 +168,11 @@ export class Resolver {
       const decision = policy.decide({ kind: "query", profile, name: lookup.name, type: lookup.type });
       if (decision.verdict === "drop") return this.#prevent(bytes, at, lookup, decision, null);
       lookup.decision = decision;
+      if (profile.suspicious !== "disable") {
+        const seen = this.#options.watch?.("query", resident, lookup, 0, 0) ?? "clean";
+        if (seen === "drop") return this.#withhold(bytes, at, lookup);
+        lookup.suspicious = seen === "told";
+      }
     }
     if (lookup.type === TYPE.ANY) {
       this.#tell(lookup, lookup.decision, null);
@@ -270,6 +279,11 @@ export class Resolver {
       if (alike) decision = merge(question, decision);
       else this.#tell(lookup, question, answer);
       if (decision.verdict === "drop") return this.#prevent(bytes, at, lookup, decision, answer);
+      if (profile.suspicious !== "disable") {
+        const seen = this.#options.watch?.("answer", resident, lookup, rcode, answer.length) ?? "clean";
+        if (seen === "drop") return this.#withhold(bytes, at, lookup);
+        lookup.suspicious ||= seen === "told";
+      }
     }
     this.#tell(lookup, decision, answer);
     if (resident.cut) return 0;
@@ -288,7 +302,13 @@ export class Resolver {
     const situation = this.#situationOf(entry, resident, policy);
     const model = resident.profile?.model ?? null;
     const answered = answer.rcode === RCODE.NOERROR && answer.answerCount > 0;
-    if (decision?.learn && model?.learning && answered && !(fresh && this.#decisions.isKnown(situation))) {
+    if (
+      decision?.learn &&
+      !lookup.suspicious &&
+      model?.learning &&
+      answered &&
+      !(fresh && this.#decisions.isKnown(situation))
+    ) {
       this.#options.observe({
         kind: "name",
         model: model.key,
@@ -297,7 +317,8 @@ export class Resolver {
         time: this.#options.clock.now(),
       });
     }
-    const clean = (lookup.decision?.effect ?? null) === null && (decision?.effect ?? null) === null;
+    const clean =
+      !lookup.suspicious && (lookup.decision?.effect ?? null) === null && (decision?.effect ?? null) === null;
     if (fresh && clean) {
       this.#decisions.setClean(situation, Math.min(this.#cache.expires, second + CLEAN_TIME));
     }
@@ -359,6 +380,12 @@ export class Resolver {
   #prevent(bytes: Uint8Array, at: number, lookup: Lookup, decision: Decision, answer: Answer | null): number {
     this.stats.prevented++;
     this.#tell(lookup, decision, answer);
+    return lookup.resident.cut ? 0 : this.#prevention.write(bytes, at, lookup);
+  }
+
+  /** Prevented by what many lookups say together, which has been told. */
+  #withhold(bytes: Uint8Array, at: number, lookup: Lookup): number {
+    this.stats.prevented++;
     return lookup.resident.cut ? 0 : this.#prevention.write(bytes, at, lookup);
   }
 

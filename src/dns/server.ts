@@ -22,6 +22,7 @@ import { Resolver, type ResolveStats } from "./resolve.ts";
 import { type TcpConnection, TcpFront, type TcpStats } from "./tcp.ts";
 import { type UpstreamStats, Upstreams } from "./upstream.ts";
 import type { UpstreamAddress } from "./upstream-server.ts";
+import type { Watch } from "./watch.ts";
 
 export interface DnsDependencies {
   readonly native: Native;
@@ -41,6 +42,8 @@ export interface DnsDependencies {
   /** Effect `block`: the callee cuts the container (sets `resident.cut`), and the lookup gets no reply. */
   readonly report: (finding: Finding, resident: Resident) => void;
   readonly observe: (observation: Observation) => void;
+  /** Sees the lookups of containers whose rule has a use for it; absent: nobody looks. */
+  readonly watch?: Watch;
   /** Bound descriptors from the service manager, instead of sockets of our own. */
   readonly sockets?: { readonly udp: readonly number[]; readonly tcp: readonly number[] };
   /** Random 16-bit numbers; default: from the system. */
@@ -142,6 +145,7 @@ class DnsProxy implements DnsServer {
       isCurrent: (resident) => table.byId(resident.container.id) === resident,
       report,
       observe,
+      ...(dependencies.watch === undefined ? {} : { watch: dependencies.watch }),
       failed: (error) => this.#failed(error),
       seed: randomSeed(),
     });

@@ -26,7 +26,8 @@ import { type HeldPacket, HeldPackets, type HoldKey } from "./hold.ts";
 import type { InternalPrefixes } from "./internet.ts";
 import { type FlowMarks, flowMarks } from "./marks.ts";
 import { ObservedPorts } from "./observed.ts";
-import { FRAGMENT, PARSE, PROTOCOL, parsedPacket, parsePacket } from "./parse.ts";
+import type { FlowFacts } from "./outcomes.ts";
+import { FRAGMENT, PARSE, type ParsedPacket, PROTOCOL, parsedPacket, parsePacket } from "./parse.ts";
 import { RepeatedFindings } from "./repeat.ts";
 import { sourceBelongsTo } from "./source.ts";
 
@@ -52,6 +53,11 @@ export interface PacketDependencies {
   /** Takes every finding. On effect `block` the caller cuts the container off. */
   readonly report: (finding: Finding, resident: Resident) => void;
   readonly observe: (observation: Observation) => void;
+  /**
+   * Sees every new flow of containers whose rule has a use for it, behind its decision; `bytes` is what `packet` was parsed
+   * from. The facts are used again for the next one.
+   */
+  readonly contact?: (resident: Resident, packet: ParsedPacket, bytes: Uint8Array, facts: FlowFacts) => void;
   /** Told once per veth while packets of it wait; `vethIndex` is 0 where the kernel names no bridge port. */
   readonly unknown: (vethIndex: number, source: string) => void;
   /** Told at most once a second of throws while deciding: the latest, and how many there were since. */
@@ -150,6 +156,8 @@ class Packets implements PacketHandler {
     failMode: 0,
   };
 
+  readonly #facts = { dropped: false, named: false };
+
   constructor(dependencies: PacketDependencies) {
     const { native, clock, config, failMode } = dependencies;
     this.#deps = dependencies;
@@ -169,7 +177,15 @@ class Packets implements PacketHandler {
     this.#event = {
       kind: "connection",
       // Set before each decision; there is no profile that stands for none.
-      profile: { index: -1, rule: null, model: null, dnsEffect: "disable", networkEffect: "disable" },
+      profile: {
+        index: -1,
+        rule: null,
+        model: null,
+        dnsEffect: "disable",
+        networkEffect: "disable",
+        suspicious: "disable",
+        portScan: "disable",
+      },
       protocol: 0,
       destination: this.#ipv4,
       port: 0,
@@ -270,6 +286,11 @@ class Packets implements PacketHandler {
     event.internet = !internal().contains(event.destination, 0, event.destination.length);
     event.names = this.#deps.names(resident, event.destination, 0, event.destination.length);
     const decision = policy().decide(event);
+    if (resident.profile.portScan !== "disable") {
+      this.#facts.dropped = decision.verdict === "drop";
+      this.#facts.named = event.names.length > 0;
+      this.#deps.contact?.(resident, packet, bytes, this.#facts);
+    }
     if (decision.learn) this.#learn(resident);
     else if (!event.internet && decision.effect === null) this.#learnInternal(resident);
     if (decision.effect !== null) this.#report(resident, decision, bytes);

@@ -21,6 +21,8 @@ const PRECEDENCE: readonly AttackType[] = [
   "unexpectedDNS",
   "unexpectedOutboundPort",
   "unexpectedListeningPort",
+  "dnsRebinding",
+  "encryptedDNS",
   "unresolvedDestination",
   "rawSocket",
 ];

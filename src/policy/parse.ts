@@ -6,18 +6,6 @@ import { POLICY_SCHEMA, type PolicyFile, type RuleFile } from "./schema.ts";
 
 export type { Notice } from "../document.ts";
 
-export interface InactiveField {
-  /** Path inside a rule: `network.portScan`. */
-  readonly field: string;
-  readonly reason: string;
-}
-
-/** Fields that are read, checked, kept and shown, and that nothing acts on yet. */
-export const INACTIVE_FIELDS: readonly InactiveField[] = [
-  { field: "dns.suspicious", reason: "generated names, tunnels and rebinding are not detected yet" },
-  { field: "network.portScan", reason: "port scans are not detected yet" },
-];
-
 /** What holds when there is no policy.yaml: connections are analysed and told, lookups are not. */
 export const DEFAULT_POLICY: PolicyFile = {
   version: 1,
@@ -97,11 +85,6 @@ function noteReach(document: SourceDocument, rules: readonly RuleFile[]): void {
 function noteUse(document: SourceDocument, rule: RuleFile, path: Path): void {
   if (rule.dns === undefined && rule.network === undefined) {
     document.notice("warning", path, "has neither `dns` nor `network`; its containers are not analysed");
-  }
-  for (const { field, reason } of INACTIVE_FIELDS) {
-    const [section = "", key = ""] = field.split(".");
-    const at = [...path, section, key];
-    if (document.at(at) !== undefined) document.notice("info", at, `is kept but not active: ${reason}`, true);
   }
   const { dns, network } = rule;
   if (dns !== undefined) {

@@ -38,6 +38,7 @@
 import { formatAddress } from "../address.ts";
 import { wireToName } from "../name.ts";
 import type { NameMatch } from "./domains.ts";
+import { encryptedDNS } from "./encrypted-dns.ts";
 import {
   type Candidate,
   candidate,
@@ -60,6 +61,7 @@ import {
   PORT_SILENT,
   portOpinion,
 } from "./profile.ts";
+import { isInside, isPublicName } from "./rebinding.ts";
 import type { PolicyFile } from "./schema.ts";
 import type {
   AnswerEvent,
@@ -67,6 +69,7 @@ import type {
   ConnectionEvent,
   ContainerFacts,
   Decision,
+  DetectedType,
   FeedHit,
   FeedIndex,
   ListeningEvent,
@@ -94,7 +97,7 @@ export function compilePolicy(
   feeds: FeedIndex,
   options: { readonly revision: number; readonly host: string },
 ): Policy {
-  return new CompiledPolicy(file, feeds, options.revision, options.host);
+  return new CompiledPolicy(file.rules.map(compileRule), feeds, options.revision, options.host);
 }
 
 class CompiledPolicy implements Policy {
@@ -106,11 +109,32 @@ class CompiledPolicy implements Policy {
   readonly #profiles = new Map<CompiledRule | null, WeakMap<object, CompiledProfile>>();
   #profileCount = 0;
 
-  constructor(file: PolicyFile, feeds: FeedIndex, revision: number, host: string) {
+  constructor(rules: readonly CompiledRule[], feeds: FeedIndex, revision: number, host: string) {
     this.revision = revision;
     this.#feeds = feeds;
     this.#host = host;
-    this.#rules = file.rules.map(compileRule);
+    this.#rules = rules;
+  }
+
+  withFeeds(feeds: FeedIndex, revision: number): Policy {
+    return new CompiledPolicy(this.#rules, feeds, revision, this.#host);
+  }
+
+  weigh(
+    profile: Profile,
+    attackType: DetectedType,
+    name: WireName | null,
+    reasons: readonly Reason[],
+  ): Decision {
+    if (!(profile instanceof CompiledProfile)) throw new Error("the profile was not made by a policy");
+    const { dns, network } = profile;
+    const effect = attackType === "suspiciousDNS" ? dns.suspicious : tellable(network.portScan);
+    if (effect === "disable") return profile.unjudged;
+    const allowed = name === null ? null : (dns.allowed?.find(name) ?? null);
+    if (allowed !== null) {
+      return this.#passed(profile, [{ kind: "allowed", list: "dns.allowed", ...allowed }, ...reasons]);
+    }
+    return this.#found(profile, [candidate(effect, attackType, reasons)], []);
   }
 
   profileFor(container: ContainerFacts, model: ModelView | null): Profile {
@@ -194,6 +218,9 @@ class CompiledPolicy implements Policy {
     if (dns.intelligence !== "disable") {
       for (const address of event.addresses) spoken ||= this.#feedAddress(address).length > 0;
     }
+    if (dns.suspicious !== "disable" && allowed === null) {
+      for (const address of event.addresses) spoken ||= isInside(address);
+    }
     if (spoken) return this.#judgeAnswer(profile, event, allowed);
     const learns = dns.effect !== "disable" && profile.model?.learning === true && wasAnswered(event);
     return profile.cleanName(allowed, learns ? MODEL_LEARNS : MODEL_SILENT);
@@ -252,7 +279,27 @@ class CompiledPolicy implements Policy {
       if (allowed !== null || addressAllowed !== null) others.push(...reasons);
       else candidates.push(candidate(hitEffect(first, dns.intelligence), "feedIP", reasons));
     }
-    return candidates.length === 0 ? this.#passed(profile, others) : this.#found(profile, candidates, others);
+    const rebound =
+      dns.suspicious !== "disable" && allowed === null && isPublicName(event.name)
+        ? event.addresses.filter(isInside)
+        : [];
+    if (rebound.length > 0) {
+      const reasons = rebound.map((address): Reason => {
+        const subject = formatAddress(address);
+        return {
+          kind: "detection",
+          list: "dns.suspicious",
+          subject,
+          message: "an address inside of a public name",
+        };
+      });
+      candidates.push(candidate(dns.suspicious, "dnsRebinding", reasons));
+    }
+    if (candidates.length > 0) return this.#found(profile, candidates, others);
+    if (others.length > 0) return this.#passed(profile, others);
+    // An address inside of a name that may have one: nobody has said anything.
+    const learns = dns.effect !== "disable" && profile.model?.learning === true && wasAnswered(event);
+    return profile.cleanName(allowed, learns ? MODEL_LEARNS : MODEL_SILENT);
   }
 
   #connection(profile: CompiledProfile, event: ConnectionEvent): Decision {
@@ -276,7 +323,18 @@ class CompiledPolicy implements Policy {
     const unexpected = deviates && portDenied === null && portAllowed === null && allowed === null;
     const unresolved =
       network.unresolved !== "disable" && event.internet && event.names.length === 0 && allowed === null;
-    if (denied === null && hits.length === 0 && portDenied === null && !unexpected && !unresolved) {
+    const past =
+      ported && protocol !== SCTP && network.effect !== "disable" && allowed === null && portAllowed === null
+        ? encryptedDNS(destination, port, event.names)
+        : null;
+    if (
+      denied === null &&
+      hits.length === 0 &&
+      portDenied === null &&
+      !unexpected &&
+      !unresolved &&
+      past === null
+    ) {
       return profile.cleanConnection(allowed, portAllowed, opinion);
     }
 
@@ -306,6 +364,10 @@ class CompiledPolicy implements Policy {
     } else if (unexpected) candidates.push(candidate(network.effect, "unexpectedOutboundPort", aboutPort));
     else others.push(...aboutPort);
 
+    if (past !== null) {
+      const reason: Reason = { kind: "detection", match: "none", ...past };
+      candidates.push(candidate(network.effect, "encryptedDNS", [reason]));
+    }
     if (unresolved) {
       const reason: Reason = { kind: "detection", list: "network.unresolved", match: "none" };
       candidates.push(candidate(network.unresolved, "unresolvedDestination", [reason]));

@@ -13,6 +13,7 @@ export interface CompiledNames {
   readonly deniedEffect: Effect;
   readonly allowed: NameMatcher | null;
   readonly intelligence: Effect;
+  readonly suspicious: Effect;
 }
 
 export interface CompiledNetwork {
@@ -29,6 +30,7 @@ export interface CompiledNetwork {
   readonly listeningDeniedEffect: Effect;
   readonly listeningAllowed: PortMatcher | null;
   readonly rawSockets: Effect;
+  readonly portScan: Effect;
 }
 
 export interface CompiledRule {
@@ -59,6 +61,7 @@ export function compileRule(rule: RuleFile): CompiledRule {
       deniedEffect,
       allowed: nameMatcher(dns?.allowed),
       intelligence: dns?.intelligence ?? dnsEffect,
+      suspicious: dns?.suspicious ?? dnsEffect,
     },
     network: {
       effect: networkEffect,
@@ -75,6 +78,7 @@ export function compileRule(rule: RuleFile): CompiledRule {
       listeningAllowed: portMatcher(listening?.allowed),
       // Few containers need one, and those can be named; so they are told of wherever connections are judged.
       rawSockets: network?.rawSockets ?? (networkEffect === "disable" ? "disable" : "alert"),
+      portScan: network?.portScan ?? (networkEffect === "disable" ? "disable" : "alert"),
     },
   };
 }
@@ -105,6 +109,7 @@ const SILENT_NAMES: CompiledNames = {
   deniedEffect: "disable",
   allowed: null,
   intelligence: "disable",
+  suspicious: "disable",
 };
 const SILENT_NETWORK: CompiledNetwork = {
   effect: "disable",
@@ -120,6 +125,7 @@ const SILENT_NETWORK: CompiledNetwork = {
   listeningDeniedEffect: "disable",
   listeningAllowed: null,
   rawSockets: "disable",
+  portScan: "disable",
 };
 
 /** What a model says of a name: nothing (there is none), that it learns, that it does not know it; or the entry. */
@@ -152,6 +158,8 @@ export class CompiledProfile implements Profile {
   readonly model: ModelView | null;
   readonly dnsEffect: Effect;
   readonly networkEffect: Effect;
+  readonly suspicious: Effect;
+  readonly portScan: Effect;
   readonly dns: CompiledNames;
   readonly network: CompiledNetwork;
   /** Whether any part of the section speaks. */
@@ -174,8 +182,14 @@ export class CompiledProfile implements Profile {
     this.network = rule?.network ?? SILENT_NETWORK;
     this.dnsEffect = this.dns.effect;
     this.networkEffect = this.network.effect;
+    this.suspicious = this.dns.suspicious;
+    this.portScan = this.network.portScan;
     const { dns, network } = this;
-    this.judgesNames = dns.effect !== "disable" || dns.denied !== null || dns.intelligence !== "disable";
+    this.judgesNames =
+      dns.effect !== "disable" ||
+      dns.denied !== null ||
+      dns.intelligence !== "disable" ||
+      dns.suspicious !== "disable";
     this.judgesConnections =
       network.effect !== "disable" ||
       network.addressDenied !== null ||

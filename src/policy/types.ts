@@ -149,6 +149,9 @@ export interface RawSocketEvent {
   readonly command: string;
 }
 
+/** What detectors find in events of many; see `Policy.weigh`. */
+export type DetectedType = "suspiciousDNS" | "horizontalPortScan" | "verticalPortScan";
+
 /** What is found beside the traffic, when it is there already: nothing of it can be prevented, only told or blocked. */
 export type SocketEvent = ListeningEvent | RawSocketEvent;
 
@@ -164,6 +167,9 @@ export interface Profile {
   /** Effect of the `dns` section; `disable` still answers, it only does not judge. */
   readonly dnsEffect: Effect;
   readonly networkEffect: Effect;
+  /** Effects of what detectors say about lookups and about port scans; `disable`: they need not look. */
+  readonly suspicious: Effect;
+  readonly portScan: Effect;
 }
 
 /**
@@ -172,6 +178,18 @@ export interface Profile {
  */
 export interface Policy {
   readonly revision: number;
+  /** The same rules against other feeds, as a new revision: no rule is compiled again. */
+  withFeeds(feeds: FeedIndex, revision: number): Policy;
+  /**
+   * What the rule makes of a detection. `name`: of the lookup that it is about, null where it is about none; an allowed name
+   * is not suspicious. A scan has happened when it is told: `prevent` tells it like `alert`.
+   */
+  weigh(
+    profile: Profile,
+    attackType: DetectedType,
+    name: WireName | null,
+    reasons: readonly Reason[],
+  ): Decision;
   /** The rule that governs the container (first scope that matches) with the model of its image. */
   profileFor(container: ContainerFacts, model: ModelView | null): Profile;
   /** A throw inside is answered as denied (an erroring rule never passes), with a reason of kind `error`. */

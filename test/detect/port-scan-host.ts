@@ -55,6 +55,8 @@ const profile: Profile = {
   model: null,
   dnsEffect: "prevent",
   networkEffect: "prevent",
+  suspicious: "disable",
+  portScan: "alert",
 };
 
 /** The addon, with what the queue decides shown to the watch, as the queue itself will. */
@@ -95,6 +97,8 @@ serve({
     const policy: Policy = {
       revision: 1,
       profileFor: () => profile,
+      withFeeds: () => policy,
+      weigh: () => ALLOW,
       decide: (event) =>
         event.kind === "connection" && formatAddress(event.destination).startsWith(denied) ? DENY : ALLOW,
     };

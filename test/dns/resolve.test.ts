@@ -508,7 +508,9 @@ t.test("a throw is one lookup's failure", async (t) => {
   const w = await world(t);
   w.onAsked = answering("@ 60 A 198.51.100.7");
   const { policy } = w;
+  const rest = { withFeeds: policy.withFeeds, weigh: policy.weigh };
   w.policy = {
+    ...rest,
     revision: 99,
     profileFor: (container, view) => policy.profileFor(container, view),
     decide: () => {
@@ -521,7 +523,12 @@ t.test("a throw is one lookup's failure", async (t) => {
     if (event.kind === "answer") throw new Error("late");
     return policy.decide(event);
   };
-  w.policy = { revision: 100, profileFor: (container, view) => policy.profileFor(container, view), decide };
+  w.policy = {
+    ...rest,
+    revision: 100,
+    profileFor: (container, view) => policy.profileFor(container, view),
+    decide,
+  };
   t.same(w.ask("c1", "b.example"), []);
   t.match(w.dns.stats(), { errors: 2, lastError: /late/, waiting: 0 });
   w.policy = policy;

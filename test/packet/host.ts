@@ -48,11 +48,15 @@ const profile: Profile = {
   model: null,
   dnsEffect: "prevent",
   networkEffect: "prevent",
+  suspicious: "disable",
+  portScan: "disable",
 };
 
 const policy: Policy = {
   revision: 1,
   profileFor: () => profile,
+  withFeeds: () => policy,
+  weigh: () => ALLOW,
   decide(event) {
     if (event.kind !== "connection") return ALLOW;
     const destination = formatAddress(event.destination);

@@ -114,6 +114,10 @@ function world(
     profileFor: () => {
       throw new Error("not asked for by the packet queue");
     },
+    withFeeds: () => policy,
+    weigh: () => {
+      throw new Error("not asked for by the packet queue");
+    },
     decide(event) {
       if (event.kind !== "connection") throw new Error("not a connection");
       events.push({ ...event, destination: event.destination.slice() });
@@ -162,6 +166,8 @@ function world(
         model: null,
         dnsEffect: "disable",
         networkEffect: "prevent",
+        suspicious: "disable",
+        portScan: "disable",
         ...profile,
       };
       handler.containersChanged();

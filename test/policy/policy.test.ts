@@ -583,6 +583,8 @@ t.test("an error inside counts as denied, and never blocks", async (t) => {
     model: null,
     dnsEffect: "alert",
     networkEffect: "alert",
+    suspicious: "alert",
+    portScan: "alert",
   } as const;
   t.match(policy.decide(query(foreign, "x.example")), {
     verdict: "drop",

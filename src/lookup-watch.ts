@@ -1,0 +1,73 @@
+/** What only many lookups say together, on the data thread: data that leaves in names, and names that malware generates. */
+import type { Clock } from "./clock.ts";
+import type { Resident } from "./container/table.ts";
+import { createExfiltrationDetector } from "./detect/exfiltration.ts";
+import { createGeneratedNamesDetector } from "./detect/generated-names.ts";
+import type { Detection, LookupEvent } from "./detect/types.ts";
+import { weighDetection } from "./detections.ts";
+import type { Watch } from "./dns/watch.ts";
+import type { Finding, Policy } from "./policy/types.ts";
+
+export interface LookupWatchOptions {
+  readonly clock: Clock;
+  /** Makes hashes unpredictable. */
+  readonly seed: number;
+  readonly policy: () => Policy;
+  readonly report: (finding: Finding, resident: Resident) => void;
+}
+
+export class LookupWatch {
+  readonly #options: LookupWatchOptions;
+  readonly #exfiltration: ReturnType<typeof createExfiltrationDetector>;
+  readonly #generated: ReturnType<typeof createGeneratedNamesDetector>;
+  /** Used again for every lookup. */
+  readonly #event: LookupEvent = {
+    container: "",
+    phase: "query",
+    bytes: new Uint8Array(1),
+    offset: 0,
+    type: 0,
+    rcode: 0,
+    size: 0,
+  };
+
+  constructor(options: LookupWatchOptions) {
+    this.#options = options;
+    this.#exfiltration = createExfiltrationDetector({ seed: options.seed });
+    this.#generated = createGeneratedNamesDetector({ seed: options.seed });
+  }
+
+  readonly watch: Watch = (phase, resident, lookup, rcode, size) => {
+    const event = this.#event;
+    event.container = resident.container.id;
+    event.phase = phase;
+    event.bytes = lookup.name;
+    event.type = lookup.type;
+    event.rcode = rcode;
+    event.size = size;
+    const now = this.#options.clock.monotonic();
+    const told = this.#exfiltration.observe(event, now) ?? this.#generated.observe(event, now);
+    // What was told of a domain holds for the lookups that follow, whether they are worth telling or not.
+    const holds = told ?? this.#exfiltration.suspicious(event, now);
+    if (holds === undefined) return "clean";
+    return this.#weigh(resident, lookup.name, holds, told !== undefined);
+  };
+
+  forget(container: string): void {
+    this.#exfiltration.forget(container);
+    this.#generated.forget(container);
+  }
+
+  #weigh(resident: Resident, name: Uint8Array, detection: Detection, isNew: boolean): ReturnType<Watch> {
+    const { profile } = resident;
+    if (profile === null) return "clean";
+    const { policy, clock, report } = this.#options;
+    const about = { container: resident.container.id, profile, name, time: clock.now() };
+    const { decision, finding } = weighDetection(policy(), detection, about);
+    if (finding === null) return "clean";
+    const drops = decision.verdict === "drop";
+    // What is let through was told with the first; what is dropped is told each time, and folded by the audit log.
+    if (isNew || drops) report(finding, resident);
+    return drops ? "drop" : "told";
+  }
+}
