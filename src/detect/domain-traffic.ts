@@ -39,6 +39,30 @@ export class Window {
     this.#sums[this.#current + sum]! += amount;
   }
 
+  addLookup(carriesData: boolean): void {
+    this.add(SUM.LOOKUPS, 1);
+    if (carriesData) this.add(SUM.DATA_TYPES, 1);
+  }
+
+  /** A name that is new, with `size` bytes of labels that are. */
+  addName(size: number, payload: number): void {
+    this.add(SUM.NAMES, 1);
+    this.add(SUM.BYTES, size);
+    this.add(SUM.PAYLOAD, payload);
+  }
+
+  /** A name that counts. */
+  count(payload: number, weighed: number): void {
+    this.add(SUM.COUNTED, payload);
+    this.add(SUM.NAMES_WEIGHED, weighed);
+    this.add(SUM.COUNTING, 1);
+  }
+
+  clear(now: number): void {
+    this.#sums.fill(0);
+    this.#began = now;
+  }
+
   of(sum: number): number {
     return this.#sums[sum]! + this.#sums[SUMS + sum]!;
   }
@@ -68,17 +92,26 @@ export class DomainTraffic {
   readonly #small = new Bloom(SMALL_BITS);
   #large: Bloom | null = null;
   /** Order of eviction: bytes since, by the space-saving algorithm with what the one before it had; halved each hour. */
-  rank: number;
+  rank = 0;
   /** Until when lookups below it are suspicious; 0: it was not told. */
   until = 0;
   detection: Detection | null = null;
   /** Bytes below it when it was told. */
   toldBytes = 0;
 
-  constructor(fast: number, slow: number, rank: number, now: number) {
+  constructor(fast: number, slow: number, now: number) {
     this.fast = new Window(fast, now);
     this.slow = new Window(slow, now);
-    this.rank = rank;
+  }
+
+  /** As new, for another domain that takes over the rank; the large filter is given up. */
+  reset(now: number): void {
+    this.fast.clear(now);
+    this.slow.clear(now);
+    this.#small.clear();
+    this.#large = null;
+    this.until = this.toldBytes = 0;
+    this.detection = null;
   }
 
   get isLarge(): boolean {

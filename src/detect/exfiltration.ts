@@ -93,8 +93,8 @@ export function createExfiltrationDetector(given: Partial<ExfiltrationOptions> =
     return traffic;
   };
 
-  /** Drops the domain with the least bytes, of the large ones only or of all, and says its rank. What is held stays longest. */
-  const evict = (traffic: Traffic, largeOnly: boolean, now: number): number => {
+  /** Drops the domain with the least bytes, of the large ones only or of all, and returns it. What is held stays longest. */
+  const evict = (traffic: Traffic, largeOnly: boolean, now: number): DomainTraffic | undefined => {
     let least = Number.POSITIVE_INFINITY;
     let key = -1;
     for (const [other, domain] of traffic.domains) {
@@ -105,18 +105,19 @@ export function createExfiltrationDetector(given: Partial<ExfiltrationOptions> =
       key = other;
     }
     const evicted = traffic.domains.get(key);
-    if (evicted === undefined) return 0;
+    if (evicted === undefined) return undefined;
     traffic.domains.delete(key);
     if (evicted.isLarge) traffic.large--;
     if (evicted.detection !== null) traffic.told--;
-    return evicted.rank;
+    return evicted;
   };
 
   const domainOf = (traffic: Traffic, key: number, now: number): DomainTraffic => {
     let domain = traffic.domains.get(key);
     if (domain === undefined) {
-      const rank = traffic.domains.size >= options.domains ? evict(traffic, false, now) : 0;
-      domain = new DomainTraffic(fast.window, slow.window, rank, now);
+      domain = traffic.domains.size >= options.domains ? evict(traffic, false, now) : undefined;
+      if (domain === undefined) domain = new DomainTraffic(fast.window, slow.window, now);
+      else domain.reset(now);
       traffic.domains.set(key, domain);
     }
     if (domain.needsLarge) {
@@ -169,27 +170,17 @@ export function createExfiltrationDetector(given: Partial<ExfiltrationOptions> =
       payload += restPayload;
       hexadecimal += restHexadecimal;
     }
-    for (const window of [domain.fast, domain.slow]) {
-      window.add(SUM.LOOKUPS, 1);
-      if (weight > 1) window.add(SUM.DATA_TYPES, 1);
-      if (!isNew) continue;
-      window.add(SUM.NAMES, 1);
-      window.add(SUM.BYTES, size);
-      window.add(SUM.PAYLOAD, payload);
-    }
+    domain.fast.addLookup(weight > 1);
+    domain.slow.addLookup(weight > 1);
     if (!isNew) return false;
+    domain.fast.addName(size, payload);
+    domain.slow.addName(size, payload);
     domain.rank += payload;
-    if (payload >= slow.nameBytes) count(domain.slow, payload, payload);
+    if (payload >= slow.nameBytes) domain.slow.count(payload, payload);
     const dense = payload - hexadecimal / 2;
     const long = binary || dense >= options.longName ? 2 : 1;
-    if (dense >= fast.nameBytes) count(domain.fast, dense, dense * weight * long);
+    if (dense >= fast.nameBytes) domain.fast.count(dense, dense * weight * long);
     return true;
-  };
-
-  const count = (window: Window, payload: number, weighed: number): void => {
-    window.add(SUM.COUNTED, payload);
-    window.add(SUM.NAMES_WEIGHED, weighed);
-    window.add(SUM.COUNTING, 1);
   };
 
   /** Adds a large answer, of a type that carries data, to a name that was not answered so before. */
