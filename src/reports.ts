@@ -69,6 +69,7 @@ export function greeting(daemon: Daemon): readonly string[] {
     `connections: of ${network.interfaces.join(", ")} and the engine's bridges, by queue ${network.queue}, fail mode ${failMode}`,
     `containers: of the engine at ${docker.socket}`,
     `policy: revision ${revisions.revision}, ${rules} ${rules === 1 ? "rule" : "rules"} ${source}`,
+    `raw sockets: found by ${parts.sockets.rawSource.source === "trace" ? "tracing" : "looking at tables"}${parts.sockets.rawSource.reason === null ? "" : ` (${parts.sockets.rawSource.reason})`}`,
     `control: ${places.runtimeDirectory}/control.sock; state: ${places.stateDirectory}`,
   ];
 }
