@@ -266,7 +266,10 @@ class Packets implements PacketHandler {
       this.#count.spoofed++;
       const effect = resident.profile.networkEffect;
       if (effect !== "disable") this.#reportSpoofed(resident, bytes, effect);
-      if (reachesDns || effect === "prevent" || effect === "block") return OUTCOME.DROP;
+      if (reachesDns || effect === "prevent" || effect === "block") {
+        this.#contact(resident, bytes, true, false);
+        return OUTCOME.DROP;
+      }
     }
     if (lookup) {
       this.#count.lookups++;
@@ -286,11 +289,7 @@ class Packets implements PacketHandler {
     event.internet = !internal().contains(event.destination, 0, event.destination.length);
     event.names = this.#deps.names(resident, event.destination, 0, event.destination.length);
     const decision = policy().decide(event);
-    if (resident.profile.portScan !== "disable") {
-      this.#facts.dropped = decision.verdict === "drop";
-      this.#facts.named = event.names.length > 0;
-      this.#deps.contact?.(resident, packet, bytes, this.#facts);
-    }
+    this.#contact(resident, bytes, decision.verdict === "drop", event.names.length > 0);
     if (decision.learn) this.#learn(resident);
     else if (!event.internet && decision.effect === null) this.#learnInternal(resident);
     if (decision.effect !== null) this.#report(resident, decision, bytes);
@@ -306,6 +305,13 @@ class Packets implements PacketHandler {
     }
     this.#count.allowed++;
     return OUTCOME.ALLOW;
+  }
+
+  #contact(resident: Resident, bytes: Uint8Array, dropped: boolean, named: boolean): void {
+    if (resident.profile?.portScan === "disable") return;
+    this.#facts.dropped = dropped;
+    this.#facts.named = named;
+    this.#deps.contact?.(resident, this.#packet, bytes, this.#facts);
   }
 
   #decideSafely(bytes: Uint8Array, offset: number, captured: number, port: number, device: number): Outcome {

@@ -1,0 +1,21 @@
+/** `npm run detections`: the tables of docs/detections.md. The first needs root, nmap and hping3; the second `TIDESMAN_DATA`. */
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+const DATA = process.env.TIDESMAN_DATA ?? resolve(import.meta.dirname, "../../../shared/data");
+
+function run(script: string, ...args: string[]): void {
+  const { status } = spawnSync(process.execPath, [join(import.meta.dirname, script), ...args], {
+    stdio: "inherit",
+  });
+  if (status !== 0) process.exitCode = 1;
+}
+
+if (process.getuid?.() === 0) run("port-scans.ts");
+else process.stdout.write("The table of scanners needs root: it makes network namespaces of its own.\n");
+process.stdout.write("\n");
+const families = join(DATA, "dga");
+if (existsSync(families)) run("generated-names.ts", families);
+else
+  process.stdout.write("The table of generated names needs TIDESMAN_DATA, a folder with dga/FAMILY.txt.\n");
