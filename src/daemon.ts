@@ -266,7 +266,7 @@ export class Daemon {
       },
     });
     this.#closers.push(() => sockets.stop());
-    const findings = new Findings({ audits, registry, revisions, clock });
+    const findings = new Findings({ audits, registry, models, revisions, clock });
     this.#parts = { audits, models, revisions, data, ruleset, docker, blocker, registry, sockets, findings };
     sockets.start();
     registry.start();

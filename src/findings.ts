@@ -7,6 +7,7 @@ import { addressesOf } from "./container/entry.ts";
 import type { Registry } from "./container/registry.ts";
 import type { Container } from "./container/types.ts";
 import type { FeedReport } from "./control/types.ts";
+import type { ModelStore } from "./model/store.ts";
 import type { Flood } from "./packet/ruleset.ts";
 import type { Finding } from "./policy/types.ts";
 import type { Revisions } from "./revisions.ts";
@@ -18,6 +19,7 @@ const MAX_ENDED = 1_000;
 export interface FindingsOptions {
   readonly audits: AuditLog;
   readonly registry: Registry;
+  readonly models: Pick<ModelStore, "updateReason">;
   readonly revisions: Revisions;
   readonly clock: Clock;
 }
@@ -37,8 +39,12 @@ export class Findings {
     return this.#rateGuardDrops;
   }
 
+  /** What deviates from the model soon after its image was updated says so. */
   audit(finding: Finding): void {
-    this.#options.audits.add(finding, this.#facts(finding.container));
+    const container = this.#facts(finding.container);
+    const update = container === null ? null : this.#options.models.updateReason(finding.reasons, container);
+    const told = update === null ? finding : { ...finding, reasons: [...finding.reasons, update] };
+    this.#options.audits.add(told, container);
   }
 
   /** A container ended: what is found of it later still gets its facts. */
