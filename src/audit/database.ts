@@ -303,7 +303,7 @@ function conditions(filter: AuditFilter): { where: string; values: SQLInputValue
 }
 
 /** Whether the error says that the file is no database or a broken one. */
-function isDamage(error: unknown): boolean {
+export function isDamage(error: unknown): boolean {
   if (!(error instanceof Error) || !("errcode" in error) || typeof error.errcode !== "number") return false;
   const primary = error.errcode & 0xff;
   return primary === SQLITE_CORRUPT || primary === SQLITE_NOTADB;
