@@ -1,14 +1,16 @@
 /** What the control API tells, put together from the parts: plain mapping, no logic of its own. */
 import { readFileSync } from "node:fs";
 import { stringify } from "yaml";
+import { type Incident, type IncidentSummary, summaryOf } from "./audit/incident-record.ts";
 import type { Container } from "./container/types.ts";
 import type * as control from "./control/types.ts";
 import type { ContainerReport, ControlDependencies, ModelReport, StatusReport } from "./control/types.ts";
 import { version } from "./control/version.ts";
 import type { Daemon, Parts } from "./daemon.ts";
 import { TidesmanError } from "./errors.ts";
-import type { Sightings } from "./model/model.ts";
-import type { ModelDetail, ModelSummary } from "./model/store.ts";
+import type { PortEntry, Sightings } from "./model/model.ts";
+import type { ModelDetail, ModelSummary, ModelChange as StoredChange } from "./model/store.ts";
+import { MAX_MODEL_FILE, type ModelFile, modelFile } from "./model/transfer.ts";
 import { protocolName } from "./packet/finding.ts";
 import { inspectKernel } from "./packet/kernel.ts";
 import { auditContainer, profileOf, why } from "./why.ts";
@@ -24,8 +26,19 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
       const model = daemon.parts.models.show(key);
       return model === undefined ? null : modelDetail(model);
     },
+    async changeModel(key, change) {
+      const model = daemon.parts.models.change(key, storedChange(change));
+      return model === undefined ? null : modelReport(model);
+    },
+    exportModel: async (key) => daemon.parts.models.export(key) ?? null,
+    importModel: async (file) => modelReport(daemon.parts.models.import(checkedFile(file))),
+    maxModelFile: MAX_MODEL_FILE,
     audits: (filter) => daemon.parts.audits.query(filter),
     subscribe: (listener) => daemon.parts.audits.subscribe(listener),
+    incidents: async (all) => daemon.parts.incidents.list(all).map(incidentSummary),
+    incident: async (id) => incidentReport(daemon.parts.incidents.show(id)),
+    acknowledgeIncident: async (id, note) => incidentReport(daemon.parts.incidents.acknowledge(id, note)),
+    closeIncident: async (id, note) => incidentReport(daemon.parts.incidents.close(id, note)),
     feeds: async () => daemon.parts.revisions.feedReports(),
     updateFeeds: () => daemon.parts.revisions.updateFeeds("all"),
     loadFeeds: () => daemon.parts.revisions.loadFeeds(),
@@ -53,6 +66,25 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
       }[result];
       return { id: container.id, name: container.name, state: now?.state ?? "exited", message };
     },
+  };
+}
+
+function incidentSummary(incident: IncidentSummary): control.IncidentSummary {
+  return {
+    ...incident,
+    container: { ...incident.container, labels: { ...incident.container.labels } },
+    attackTypes: [...incident.attackTypes],
+  };
+}
+
+function incidentReport(incident: Incident): control.IncidentReport {
+  const { audits, timeline, recorder, omitted } = incident;
+  return {
+    ...incidentSummary(summaryOf(incident)),
+    audits: [...audits],
+    timeline: [...timeline],
+    recorder: [...recorder],
+    omitted,
   };
 }
 
@@ -115,37 +147,70 @@ function containerReport(parts: Parts, container: Container): ContainerReport {
 }
 
 function modelReport(model: ModelSummary): ModelReport {
-  const { key, image, state, learnedTime, learningTime, containers, names, outboundPorts } = model;
+  const { learnedTime, learningTime, trialUntil, createdAt, changedAt, ...rest } = model;
   return {
-    key,
-    image,
-    state,
+    key: rest.key,
+    image: rest.image,
+    state: rest.state,
     learned: learnedTime / 1000,
     learningTime: learningTime / 1000,
-    containers,
-    names,
-    outboundPorts,
-    createdAt: iso(model.createdAt),
-    changedAt: iso(model.changedAt),
+    containers: rest.containers,
+    names: rest.names,
+    outboundPorts: rest.outboundPorts,
+    listeningPorts: rest.listeningPorts,
+    internalDestinations: rest.internalDestinations,
+    locked: rest.locked,
+    trialUntil: trialUntil === null ? null : iso(trialUntil),
+    predecessor: rest.predecessor,
+    saturation: rest.saturation,
+    trust: rest.trust,
+    dropped: rest.dropped,
+    createdAt: iso(createdAt),
+    changedAt: iso(changedAt),
   };
 }
 
+function storedChange(change: control.ModelChange): StoredChange {
+  return change.action === "extend" ? { ...change, time: change.time * 1000 } : change;
+}
+
+/** Problems of a model's file that are told at once. */
+const MAX_TOLD = 20;
+
+function checkedFile(file: unknown): ModelFile {
+  const { success, data, error } = modelFile.safeParse(file);
+  if (success) return data;
+  const told = error.issues.slice(0, MAX_TOLD).map(({ path, message }) => `${path.join(".")}: ${message}`);
+  const left = error.issues.length - told.length;
+  const more = left === 0 ? "" : `; and ${left} more`;
+  throw new TidesmanError("TM_USAGE", `the file holds no model: ${told.join("; ")}${more}`, { cause: error });
+}
+
 function modelDetail(model: ModelDetail): control.ModelDetail {
-  const sightings = ({ firstSeen, lastSeen, count, container }: Sightings) => ({
+  const sightings = ({ firstSeen, lastSeen, count, container, inherited = false }: Sightings) => ({
     firstSeen: iso(firstSeen),
     lastSeen: iso(lastSeen),
     count,
     container,
+    inherited,
   });
+  const port = (entry: PortEntry) => ({
+    protocol: protocolName(entry.protocol),
+    port: entry.port,
+    ...sightings(entry),
+  });
+  const { names, outboundPorts, listeningPorts, internalDestinations } = model.entries;
   return {
     ...modelReport(model),
     entries: {
-      names: model.entries.names.map((entry) => ({ name: entry.name, ...sightings(entry) })),
-      outboundPorts: model.entries.outboundPorts.map((entry) => ({
-        protocol: protocolName(entry.protocol),
-        port: entry.port,
-        ...sightings(entry),
+      names: names.map(({ name, members = [], ...seen }) => ({
+        name,
+        ...sightings(seen),
+        members: [...members],
       })),
+      outboundPorts: outboundPorts.map(port),
+      listeningPorts: listeningPorts.map(port),
+      internalDestinations: internalDestinations.map((one) => ({ subnet: one.subnet, ...port(one) })),
     },
   };
 }

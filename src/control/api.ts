@@ -18,7 +18,7 @@ export interface ApiOptions {
   readonly onError: (error: unknown, request: string) => void;
 }
 
-/** Bytes of a request's body; the largest is a container's name. */
+/** Bytes of a request's body, a model's file excepted; the largest is a container's name. */
 const BODY_LIMIT = 64 * 1024;
 /** Connections at once: readers, followers, a console. */
 const MAX_CONNECTIONS = 128;
@@ -32,6 +32,7 @@ export function buildApi(options: ApiOptions): FastifyInstance {
     app.route({
       method: route.method,
       url: route.path,
+      bodyLimit: route.takesModel === true ? dependencies.maxModelFile : BODY_LIMIT,
       handler: (request) =>
         route.handle(dependencies, { path: request.params, query: request.query, body: request.body ?? {} }),
     });

@@ -7,10 +7,14 @@ import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
 import type { AuditRecord } from "../audit/record.ts";
 import { systemCode, TidesmanError } from "../errors.ts";
+import type { ModelFile } from "../model/transfer.ts";
 import { errorOf } from "./failure.ts";
 import type {
   ContainerReport,
   FeedReport,
+  IncidentReport,
+  IncidentSummary,
+  ModelChange,
   ModelDetail,
   ModelReport,
   PolicyReport,
@@ -55,8 +59,30 @@ export class ControlClient {
   model(key: string): Promise<ModelDetail> {
     return this.#get(`/api/v1/models/${encodeURIComponent(key)}`);
   }
+  changeModel(key: string, change: ModelChange): Promise<ModelReport> {
+    return this.#post(`/api/v1/models/${encodeURIComponent(key)}/change`, change);
+  }
+  exportModel(key: string): Promise<ModelFile> {
+    return this.#get(`/api/v1/models/${encodeURIComponent(key)}/export`);
+  }
+  /** What is no model's file is refused by the daemon. */
+  importModel(file: unknown): Promise<ModelReport> {
+    return this.#post("/api/v1/models/import", file);
+  }
   audits(query: Query): Promise<readonly AuditRecord[]> {
     return this.#get("/api/v1/audits", query);
+  }
+  incidents(all: boolean): Promise<readonly IncidentSummary[]> {
+    return this.#get("/api/v1/incidents", { all: String(all) });
+  }
+  incident(id: string): Promise<IncidentReport> {
+    return this.#get(`/api/v1/incidents/${encodeURIComponent(id)}`);
+  }
+  acknowledgeIncident(id: string, note: string | null): Promise<IncidentReport> {
+    return this.#post(`/api/v1/incidents/${encodeURIComponent(id)}/ack`, note === null ? {} : { note });
+  }
+  closeIncident(id: string, note: string): Promise<IncidentReport> {
+    return this.#post(`/api/v1/incidents/${encodeURIComponent(id)}/close`, { note });
   }
   feeds(): Promise<readonly FeedReport[]> {
     return this.#get("/api/v1/feeds");

@@ -22,12 +22,16 @@ export interface Route {
   readonly summary: string;
   readonly pathParameters?: z.ZodObject;
   readonly query?: z.ZodObject;
-  readonly body?: z.ZodObject;
+  readonly body?: z.ZodType;
+  /** Its body is a model's file, larger than others may be. */
+  readonly takesModel?: boolean;
   readonly response: z.ZodType;
   readonly handle: (dependencies: ControlDependencies, input: Input) => Promise<unknown>;
 }
 
 const modelPath = z.object({ key: z.string().min(1) });
+const noModel = (key: string): TidesmanError =>
+  new TidesmanError("TM_NOT_FOUND", `no model \`${key}\`; \`tidesman models\` lists them`);
 const whyQuery = z.strictObject({
   container: z.string().min(1).describe("Name, id, or beginning of an id"),
   target: z.string().min(1).describe("A name, or ADDRESS[:PORT[/PROTOCOL]]"),
@@ -46,6 +50,14 @@ const auditQuery = z.strictObject({
     .optional()
     .describe("Pages forward: records behind this id, oldest first; empty: from the beginning"),
 });
+
+const incidentPath = z.object({ id: z.string().min(1).max(26) });
+const incidentQuery = z.strictObject({
+  all: z.enum(["true", "false"]).optional().describe("Closed ones too"),
+});
+const note = z.string().trim().min(1).max(1000);
+const acknowledgeBody = z.strictObject({ note: note.optional() });
+const closeBody = z.strictObject({ note });
 
 export const ROUTES: readonly Route[] = [
   {
@@ -79,8 +91,44 @@ export const ROUTES: readonly Route[] = [
       const { key } = modelPath.parse(input.path);
       const model = await dependencies.model(key);
       if (model !== null) return model;
-      throw new TidesmanError("TM_NOT_FOUND", `no model \`${key}\`; \`tidesman models\` lists them`);
+      throw noModel(key);
     },
+  },
+  {
+    method: "POST",
+    path: "/api/v1/models/:key/change",
+    summary: "Changes a model by an operator's hand",
+    pathParameters: modelPath,
+    body: schema.modelChange,
+    response: schema.modelReport,
+    async handle(dependencies, input) {
+      const { key } = modelPath.parse(input.path);
+      const model = await dependencies.changeModel(key, schema.modelChange.parse(input.body));
+      if (model !== null) return model;
+      throw noModel(key);
+    },
+  },
+  {
+    method: "GET",
+    path: "/api/v1/models/:key/export",
+    summary: "A model as a file",
+    pathParameters: modelPath,
+    response: schema.modelFile,
+    async handle(dependencies, input) {
+      const { key } = modelPath.parse(input.path);
+      const file = await dependencies.exportModel(key);
+      if (file !== null) return file;
+      throw noModel(key);
+    },
+  },
+  {
+    method: "POST",
+    path: "/api/v1/models/import",
+    summary: "Puts a model from a file in the place of the one with its key, and locks it",
+    body: schema.modelFile,
+    takesModel: true,
+    response: schema.modelReport,
+    handle: (dependencies, input) => dependencies.importModel(schema.modelFile.parse(input.body)),
   },
   {
     method: "GET",
@@ -101,6 +149,45 @@ export const ROUTES: readonly Route[] = [
         ...(after === undefined ? {} : { after }),
       });
     },
+  },
+  {
+    method: "GET",
+    path: "/api/v1/incidents",
+    summary: "Incidents, the latest first",
+    query: incidentQuery,
+    response: z.array(schema.incidentSummary),
+    handle: (dependencies, input) => dependencies.incidents(incidentQuery.parse(input.query).all === "true"),
+  },
+  {
+    method: "GET",
+    path: "/api/v1/incidents/:id",
+    summary: "One incident with its evidence",
+    pathParameters: incidentPath,
+    response: schema.incident,
+    handle: (dependencies, input) => dependencies.incident(incidentPath.parse(input.path).id),
+  },
+  {
+    method: "POST",
+    path: "/api/v1/incidents/:id/ack",
+    summary: "Says that somebody has seen it; it stays open",
+    pathParameters: incidentPath,
+    body: acknowledgeBody,
+    response: schema.incident,
+    handle: (dependencies, input) =>
+      dependencies.acknowledgeIncident(
+        incidentPath.parse(input.path).id,
+        acknowledgeBody.parse(input.body).note ?? null,
+      ),
+  },
+  {
+    method: "POST",
+    path: "/api/v1/incidents/:id/close",
+    summary: "Closes it with a note; it opens again when it comes again within a day",
+    pathParameters: incidentPath,
+    body: closeBody,
+    response: schema.incident,
+    handle: (dependencies, input) =>
+      dependencies.closeIncident(incidentPath.parse(input.path).id, closeBody.parse(input.body).note),
   },
   {
     method: "GET",

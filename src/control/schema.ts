@@ -280,6 +280,18 @@ export const modelReport = z.object({
   containers: count.describe("Running now"),
   names: count,
   outboundPorts: count,
+  listeningPorts: count,
+  internalDestinations: count,
+  locked: z.boolean().describe("It judges, and changes only by an operator's hand"),
+  trialUntil: time.nullable().describe("Until when an active model is on trial; null: it is not"),
+  predecessor: z.string().nullable().describe("Key of the model that it began with"),
+  saturation: z
+    .number()
+    .nonnegative()
+    .nullable()
+    .describe("New entries per hour of run time, lately; null: too little ran to tell"),
+  trust: z.enum(["learning", "settling", "settled"]),
+  dropped: count.describe("Entries not taken because it was full"),
   createdAt: time,
   changedAt: time,
 });
@@ -289,13 +301,85 @@ const learnedEntry = {
   lastSeen: time,
   count,
   container: z.string().describe("Who taught it"),
+  inherited: z.boolean().describe("Taken over from the model of an earlier image"),
 };
+const learnedPort = z.object({ protocol: z.string(), port: count, ...learnedEntry });
 
 export const modelDetail = modelReport.extend({
   entries: z.object({
-    names: z.array(z.object({ name: z.string(), ...learnedEntry })),
-    outboundPorts: z.array(z.object({ protocol: z.string(), port: count, ...learnedEntry })),
+    names: z.array(
+      z.object({
+        name: z.string(),
+        ...learnedEntry,
+        members: z.array(z.string()).describe("Names that a wildcard was generalised from"),
+      }),
+    ),
+    outboundPorts: z.array(learnedPort),
+    listeningPorts: z.array(learnedPort),
+    internalDestinations: z.array(learnedPort.extend({ subnet: z.string().describe("A /24, or a /64") })),
   }),
+});
+
+/** Seconds of the longest extension: 90 days, as long as a learning time may be. */
+const MAX_EXTENSION = 90 * 86_400;
+
+export const modelChange = z.discriminatedUnion("action", [
+  z.strictObject({
+    action: z.literal("relearn"),
+    afresh: z.boolean().default(false).describe("Forget everything first"),
+  }),
+  z.strictObject({ action: z.literal("extend"), time: z.number().positive().max(MAX_EXTENSION) }),
+  z.strictObject({ action: z.enum(["manual", "stop", "lock", "unlock"]) }),
+  z.strictObject({
+    action: z.enum(["forget", "expand"]),
+    entry: z.string().min(1).max(1_024).describe("As the model shows it: a name, `443/tcp`, `listen:80/tcp`"),
+  }),
+]);
+
+/** What of a model's file is known here; the daemon checks the rest. */
+export const modelFile = z
+  .looseObject({ format: z.literal("tidesman-model"), version: z.literal(1) })
+  .describe("A model as a file, as docs/models.md describes it");
+
+export const INCIDENT_KINDS = [
+  "portScan",
+  "dataExfiltration",
+  "commandAndControl",
+  "compromisedContainer",
+] as const;
+
+const incidentEvent = z.object({
+  time,
+  attackType: z.enum(ATTACK_TYPES).nullable().describe("Null for what was no finding"),
+  effect: finding.nullable(),
+  message: z.string(),
+  audit: z.string().nullable().describe("Identifier of the audit that tells it"),
+});
+
+export const incidentSummary = z.object({
+  id: z.string(),
+  kind: z.enum(INCIDENT_KINDS),
+  state: z.enum(["open", "acknowledged", "closed"]),
+  host: z.string(),
+  container: auditContainer,
+  summary: z.string(),
+  openedAt: time,
+  lastAt: time.describe("Its latest evidence"),
+  acknowledgedAt: time.nullable(),
+  closedAt: time.nullable(),
+  note: z.string().nullable(),
+  reopened: count.describe("Times that it came again after it was closed"),
+  count: count.describe("Findings that are its evidence"),
+  attackTypes: z.array(z.enum(ATTACK_TYPES)),
+});
+
+export const incident = incidentSummary.extend({
+  audits: z.array(z.string()),
+  timeline: z.array(incidentEvent).describe("Its evidence in the order in which it came"),
+  recorder: z.array(incidentEvent).describe("All that the container was seen doing around it"),
+  omitted: z
+    .object({ audits: count, timeline: count, recorder: count })
+    .describe("What was left out of the middle, because the lists are bounded"),
 });
 
 export const policyReport = z.object({

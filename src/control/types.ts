@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import type { AuditFilter } from "../audit/filter.ts";
 import type { AuditRecord } from "../audit/record.ts";
+import type { ModelFile } from "../model/transfer.ts";
 import type { RuleFile } from "../policy/schema.ts";
 import type * as schema from "./schema.ts";
 import type { WhyTarget } from "./target.ts";
@@ -18,6 +19,10 @@ export type ContainerReport = Plain<z.infer<typeof schema.containerReport>>;
 export type ModelReport = Plain<z.infer<typeof schema.modelReport>>;
 /** A model with all it holds. */
 export type ModelDetail = Plain<z.infer<typeof schema.modelDetail>>;
+/** What an operator may have done to a model; times in seconds. */
+export type ModelChange = Plain<z.infer<typeof schema.modelChange>>;
+export type IncidentSummary = Plain<z.infer<typeof schema.incidentSummary>>;
+export type IncidentReport = Plain<z.infer<typeof schema.incident>>;
 export type FeedReport = Plain<z.infer<typeof schema.feedReport>>;
 export type PolicyReport = Omit<Plain<z.infer<typeof schema.policyReport>>, "rules"> & {
   readonly rules: readonly RuleFile[];
@@ -37,11 +42,28 @@ export interface ControlDependencies {
   status(): Promise<StatusReport>;
   containers(): Promise<readonly ContainerReport[]>;
   models(): Promise<readonly ModelReport[]>;
-  /** By key or by an unambiguous beginning of it (`sha256:` may be left out); null when there is none. */
+  /**
+   * By key, by an unambiguous beginning of it (`sha256:` may be left out) or by image name; null when there is none. So
+   * are the models of `changeModel` and `exportModel` found.
+   */
   model(key: string): Promise<ModelDetail | null>;
+  /** Throws TM_USAGE for a locked model, TM_NOT_FOUND for an entry that it does not hold. */
+  changeModel(key: string, change: ModelChange): Promise<ModelReport | null>;
+  exportModel(key: string): Promise<ModelFile | null>;
+  /** Checks the file, and locks the model. Throws TM_USAGE with what is wrong with it. */
+  importModel(file: unknown): Promise<ModelReport>;
+  /** Bytes of the largest file that `importModel` is to be asked for. */
+  readonly maxModelFile: number;
   audits(filter: AuditFilter): Promise<readonly AuditRecord[]>;
   /** Calls back after each commit; `isNew` is false when only the count rose. Returns the unsubscriber. */
   subscribe(listener: (record: AuditRecord, isNew: boolean) => void): () => void;
+  /** The open ones, or all; the latest first. */
+  incidents(all: boolean): Promise<readonly IncidentSummary[]>;
+  /** By identifier or its unambiguous beginning. Throws TM_NOT_FOUND; as do those below. */
+  incident(id: string): Promise<IncidentReport>;
+  acknowledgeIncident(id: string, note: string | null): Promise<IncidentReport>;
+  /** Throws TM_USAGE for one that is closed. */
+  closeIncident(id: string, note: string): Promise<IncidentReport>;
   feeds(): Promise<readonly FeedReport[]>;
   /** Fetches and reads all feeds and puts them in force; a feed that fails has an `error` and keeps its last form. */
   updateFeeds(): Promise<readonly FeedReport[]>;

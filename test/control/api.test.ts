@@ -5,7 +5,7 @@ import { ManualClock } from "../../src/clock.ts";
 import { buildApi } from "../../src/control/api.ts";
 import { ROUTES } from "../../src/control/routes.ts";
 import { TidesmanError } from "../../src/errors.ts";
-import { audit, Script } from "./scripted.ts";
+import { audit, modelFile, Script } from "./scripted.ts";
 
 function api(script = new Script(), clock = new ManualClock()) {
   const errors: unknown[] = [];
@@ -20,6 +20,9 @@ function api(script = new Script(), clock = new ManualClock()) {
 
 const EXAMPLES: Readonly<Record<string, { url: string; body?: object }>> = {
   "/api/v1/models/:key": { url: "/api/v1/models/1f1f1f" },
+  "/api/v1/models/:key/change": { url: "/api/v1/models/1f1f1f/change", body: { action: "lock" } },
+  "/api/v1/models/:key/export": { url: "/api/v1/models/1f1f1f/export" },
+  "/api/v1/models/import": { url: "/api/v1/models/import", body: modelFile },
   "/api/v1/why": { url: "/api/v1/why?container=web&target=evil.example" },
   "/api/v1/unblock": { url: "/api/v1/unblock", body: { container: "miner" } },
 };

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { AuditFilter } from "../../src/audit/filter.ts";
 import type { AuditRecord } from "../../src/audit/record.ts";
 import { systemClock } from "../../src/clock.ts";
+import type { FileReaders } from "../../src/control/cli/context.ts";
 import { Output } from "../../src/control/cli/output.ts";
 import { runProgram } from "../../src/control/cli/program.ts";
 import { type ControlServer, openControl } from "../../src/control/server.ts";
@@ -13,6 +14,7 @@ import type {
   ContainerReport,
   ControlDependencies,
   FeedReport,
+  ModelChange,
   ModelDetail,
   PolicyReport,
   StatusReport,
@@ -20,6 +22,7 @@ import type {
 } from "../../src/control/types.ts";
 import { TidesmanError } from "../../src/errors.ts";
 import { createLogger } from "../../src/log.ts";
+import type { ModelFile } from "../../src/model/transfer.ts";
 
 export const TIME = "2026-11-24T02:33:39.497Z";
 const DIGEST = `sha256:${"1f".repeat(32)}`;
@@ -193,6 +196,8 @@ export const status: StatusReport = {
   ],
 };
 
+const seen = { firstSeen: TIME, lastSeen: TIME, count: 12, container: "web", inherited: false };
+
 export const model: ModelDetail = {
   key: DIGEST,
   image: "docker.io/library/nginx:1.27",
@@ -200,16 +205,42 @@ export const model: ModelDetail = {
   learned: 1_800,
   learningTime: 3_600,
   containers: 1,
-  names: 1,
+  names: 2,
   outboundPorts: 1,
+  listeningPorts: 1,
+  internalDestinations: 1,
+  locked: false,
+  trialUntil: null,
+  predecessor: `sha256:${"2e".repeat(32)}`,
+  saturation: 7.25,
+  trust: "learning",
+  dropped: 3,
   createdAt: TIME,
   changedAt: TIME,
   entries: {
-    names: [{ name: "api.stripe.com", firstSeen: TIME, lastSeen: TIME, count: 12, container: "web" }],
-    outboundPorts: [
-      { protocol: "tcp", port: 443, firstSeen: TIME, lastSeen: TIME, count: 12, container: "web" },
+    names: [
+      { name: "*.cdn.example.com", ...seen, inherited: true, members: ["a.cdn.example.com"] },
+      { name: "api.stripe.com", ...seen, members: [] },
     ],
+    outboundPorts: [{ protocol: "tcp", port: 443, ...seen }],
+    listeningPorts: [{ protocol: "tcp", port: 8_080, ...seen }],
+    internalDestinations: [{ subnet: "10.0.0.0/24", protocol: "tcp", port: 5_432, ...seen }],
   },
+};
+
+const { entries: _entries, ...modelSummary } = model;
+
+/** The same as a file. */
+export const modelFile: ModelFile = {
+  format: "tidesman-model",
+  version: 1,
+  key: DIGEST,
+  image: model.image,
+  exportedAt: TIME,
+  names: [{ name: "api.stripe.com", firstSeen: TIME, lastSeen: TIME, count: 12, container: "web" }],
+  outboundPorts: [],
+  listeningPorts: [],
+  internalDestinations: [],
 };
 
 export const policy: PolicyReport = {
@@ -315,11 +346,23 @@ export class Script implements ControlDependencies {
   }
   status = () => this.#answer("status", status);
   containers = () => this.#answer("containers", [container]);
-  models = () => {
-    const { entries: _entries, ...report } = model;
-    return this.#answer("models", [report]);
+  models = () => this.#answer("models", [modelSummary]);
+  /** Besides the scripted one. */
+  others: ModelDetail[] = [];
+  maxModelFile = 1024 * 1024;
+  model = (key: string) => {
+    const found = [model, ...this.others].find((one) => one.key.includes(key));
+    return this.#answer(`model ${key}`, found ?? null);
   };
-  model = (key: string) => this.#answer(`model ${key}`, model.key.includes(key) ? model : null);
+  changeModel = (key: string, change: ModelChange) =>
+    this.#answer(
+      `changeModel ${key} ${JSON.stringify(change)}`,
+      model.key.includes(key) ? { ...modelSummary, locked: change.action === "lock" } : null,
+    );
+  exportModel = (key: string) =>
+    this.#answer(`exportModel ${key}`, model.key.includes(key) ? modelFile : null);
+  importModel = (file: unknown) =>
+    this.#answer(`importModel ${JSON.stringify(file)}`, { ...modelSummary, locked: true });
   feeds = () => this.#answer("feeds", [feed]);
   updateFeeds = () =>
     this.#answer("updateFeeds", [
@@ -436,7 +479,10 @@ export function longest(text: string): number {
 }
 
 /** Runs the command line inside this process: no terminal, nothing of the outside but the socket. */
-export async function within(args: readonly string[]): Promise<Ran> {
+export async function within(
+  args: readonly string[],
+  readers: () => Promise<FileReaders> = () => Promise.reject(new Error("no files are read here")),
+): Promise<Ran> {
   let stdout = "";
   let stderr = "";
   const print = (text: string): void => {
@@ -449,7 +495,7 @@ export async function within(args: readonly string[]): Promise<Ran> {
         stderr += text;
       },
       now: Date.now,
-      readers: () => Promise.reject(new Error("no files are read here")),
+      readers,
       intelligence: async () => ({
         update: async () => ({ warnings: [] }),
         reports: () => null,
