@@ -15,6 +15,7 @@
  * Length: it is one list of who is handed what; cut in two, the order would be lost between the halves.
  */
 import { join } from "node:path";
+import { IncidentLog } from "./audit/incidents.ts";
 import { AuditLog } from "./audit/store.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { Config, Places } from "./config.ts";
@@ -175,6 +176,13 @@ export class Daemon {
       onNotice: (message) => this.#log.warn({ part: "audits" }, message),
     });
     this.#closers.push(() => audits.close());
+    const incidents = new IncidentLog({
+      file: join(places.stateDirectory, "incidents.db"),
+      host: config.host,
+      clock,
+      onNotice: (message) => this.#log.warn({ part: "incidents" }, message),
+    });
+    this.#closers.push(() => incidents.stop());
     const models = new ModelStore({
       file: join(places.stateDirectory, "models.db"),
       clock,
@@ -198,6 +206,7 @@ export class Daemon {
         events: (findings, observations) => {
           for (const finding of findings) this.#parts?.findings.audit(finding);
           if (observations.length > 0) models.observe(observations);
+          incidents.saw(observations);
         },
         block: (container, finding) => void this.#block(container, finding),
         unknown: (vethIndex, source) => this.#parts?.registry.hint(vethIndex, source),
@@ -266,8 +275,20 @@ export class Daemon {
       },
     });
     this.#closers.push(() => sockets.stop());
-    const findings = new Findings({ audits, registry, models, revisions, clock });
-    this.#parts = { audits, models, revisions, data, ruleset, docker, blocker, registry, sockets, findings };
+    const findings = new Findings({ audits, incidents, registry, models, revisions, clock });
+    this.#parts = {
+      audits,
+      incidents,
+      models,
+      revisions,
+      data,
+      ruleset,
+      docker,
+      blocker,
+      registry,
+      sockets,
+      findings,
+    };
     sockets.start();
     registry.start();
     this.#watchOver();
@@ -430,6 +451,7 @@ export class Daemon {
 /** What the daemon is made of, once it has started. */
 export interface Parts {
   readonly audits: AuditLog;
+  readonly incidents: IncidentLog;
   readonly models: ModelStore;
   readonly revisions: Revisions;
   readonly data: DataThread;

@@ -1,5 +1,6 @@
 /** Findings on their way to the audit log: those of the data thread, and those that the guard makes about itself. */
 import { LRUCache } from "lru-cache";
+import type { IncidentLog } from "./audit/incidents.ts";
 import type { AuditContainer } from "./audit/record.ts";
 import type { AuditLog } from "./audit/store.ts";
 import type { Clock } from "./clock.ts";
@@ -18,6 +19,7 @@ const MAX_ENDED = 1_000;
 
 export interface FindingsOptions {
   readonly audits: AuditLog;
+  readonly incidents: IncidentLog;
   readonly registry: Registry;
   readonly models: Pick<ModelStore, "updateReason">;
   readonly revisions: Revisions;
@@ -44,7 +46,8 @@ export class Findings {
     const container = this.#facts(finding.container);
     const update = container === null ? null : this.#options.models.updateReason(finding.reasons, container);
     const told = update === null ? finding : { ...finding, reasons: [...finding.reasons, update] };
-    this.#options.audits.add(told, container);
+    const record = this.#options.audits.take(told, container);
+    this.#options.incidents.observe(told, record, container);
   }
 
   /** A container ended: what is found of it later still gets its facts. */

@@ -116,9 +116,14 @@ export class AuditLog {
 
   /** Takes a finding; false when it was refused (and counted) because too much waits for the disk. */
   add(finding: Finding, container: AuditContainer | null): boolean {
+    return this.take(finding, container) !== null;
+  }
+
+  /** The same; the identifier of the record that tells the finding, or null when it was refused. */
+  take(finding: Finding, container: AuditContainer | null): string | null {
     if (this.#closed || !this.#hasRoomFor(finding)) {
       this.#dropped += finding.count;
-      return false;
+      return null;
     }
     const { record, isNew } = this.#aggregator.add(finding, container);
     const before = this.#waiting.get(record.id);
@@ -127,7 +132,7 @@ export class AuditLog {
     this.#accepted += finding.count;
     if (!isNew) this.#folded += finding.count;
     this.#schedule();
-    return true;
+    return record.id;
   }
 
   /** Committed records in ascending order of identifier. Throws TM_STORE when they cannot be read. */

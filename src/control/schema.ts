@@ -2,6 +2,8 @@
  * The shapes that the control API answers with, written once: the types in types.ts, the description in
  * /api/openapi.json and the checks of the tests all come from here. Times are ISO 8601 with milliseconds, UTC;
  * durations are seconds; counters count since the daemon started.
+ *
+ * Length: it is one list of what the API tells; the types, the routes and the description are made from it.
  */
 import { z } from "zod";
 import { ATTACK_TYPES } from "../policy/types.ts";

@@ -9,7 +9,10 @@ t.test("check needs no daemon: what is read from where, defaults, notices, all e
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const good = join(folder, "good.yaml");
   const bad = join(folder, "bad.yaml");
-  writeFileSync(good, "version: 1\nrules:\n  - name: a\n    network: { effect: alert, portScan: alert }\n");
+  writeFileSync(
+    good,
+    "version: 1\nrules:\n  - name: a\n    network: { effect: alert, rawSockets: prevent }\n",
+  );
   writeFileSync(bad, "version: 1\nrules:\n  - name: a\n    dns: { effect: prevnt }\n    netwrk: {}\n");
 
   const fine = await tidesman(["--policy", good, "check"]);
@@ -17,7 +20,7 @@ t.test("check needs no daemon: what is read from where, defaults, notices, all e
   t.match(fine.stdout, /not there: built-in defaults/);
   t.match(fine.stdout, /port 5303/);
   t.match(fine.stdout, /good\.yaml: 1 rule/);
-  t.match(fine.stdout, /notice: .*good\.yaml:4:\d+: rules\[0\]\.network\.portScan/s);
+  t.match(fine.stdout, /notice: .*good\.yaml:4:\d+: rules\[0\]\.network\.rawSockets/s);
   t.match(fine.stdout, /no errors, \d+ notices?\n$/);
   t.ok(longest(fine.stdout) <= 80);
 

@@ -14,6 +14,7 @@ import type {
   ContainerReport,
   ControlDependencies,
   FeedReport,
+  IncidentReport,
   ModelChange,
   ModelDetail,
   PolicyReport,
@@ -84,6 +85,36 @@ export const feed: FeedReport = {
     newlyHit: [{ model: DIGEST, name: "api.new.example", entry: ".new.example" }],
   },
   waiting: false,
+};
+
+export const incident: IncidentReport = {
+  id: "01KB0000000000000000000001",
+  kind: "portScan",
+  state: "open",
+  host: "h1",
+  container: audit(1).container ?? {
+    id: "c1",
+    name: "web",
+    image: "",
+    imageDigest: "",
+    namespace: null,
+    labels: {},
+  },
+  summary: "scanned 26 ports of 203.0.113.10",
+  openedAt: TIME,
+  lastAt: TIME,
+  acknowledgedAt: null,
+  closedAt: null,
+  note: null,
+  reopened: 0,
+  count: 2,
+  attackTypes: ["verticalPortScan"],
+  audits: ["01KB0000000000000000000002"],
+  timeline: [
+    { time: TIME, attackType: "verticalPortScan", effect: "alert", message: "scanned 26 ports", audit: null },
+  ],
+  recorder: [{ time: TIME, attackType: null, effect: null, message: "looked up good.example", audit: null }],
+  omitted: { audits: 0, timeline: 1, recorder: 0 },
 };
 
 export const status: StatusReport = {
@@ -364,6 +395,25 @@ export class Script implements ControlDependencies {
   importModel = (file: unknown) =>
     this.#answer(`importModel ${JSON.stringify(file)}`, { ...modelSummary, locked: true });
   feeds = () => this.#answer("feeds", [feed]);
+  incidents = (all: boolean) => {
+    const {
+      audits: _audits,
+      timeline: _timeline,
+      recorder: _recorder,
+      omitted: _omitted,
+      ...summary
+    } = incident;
+    return this.#answer(`incidents ${all}`, [summary]);
+  };
+  incident = (id: string) => {
+    if (!incident.id.startsWith(id))
+      throw new TidesmanError("TM_NOT_FOUND", `there is no incident \`${id}\``);
+    return this.#answer(`incident ${id}`, incident);
+  };
+  acknowledgeIncident = (id: string, note: string | null) =>
+    this.#answer(`ack ${id}`, { ...incident, state: "acknowledged" as const, note });
+  closeIncident = (id: string, note: string) =>
+    this.#answer(`close ${id}`, { ...incident, state: "closed" as const, note });
   updateFeeds = () =>
     this.#answer("updateFeeds", [
       {

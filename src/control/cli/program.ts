@@ -15,6 +15,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   containers: () => import("./containers.ts"),
   models: () => import("./models.ts"),
   audits: () => import("./audits.ts"),
+  incidents: () => import("./incidents.ts"),
   feeds: () => import("./feeds.ts"),
   policy: () => import("./policy.ts"),
   unblock: () => import("./unblock.ts"),
