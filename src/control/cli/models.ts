@@ -1,52 +1,122 @@
-/** `tidesman models [list|show KEY]`: what was learned about each image. */
+/** `tidesman models …`: what was learned about each image, and what an operator makes of it. */
+import { resolve } from "node:path";
 import type { Command } from "commander";
-import { formatDuration } from "../moment.ts";
-import type { ModelDetail, ModelReport } from "../types.ts";
-import { type Action, type Attach, connect, DONE, JSON_OPTION, type JsonOption } from "./context.ts";
-import { localTime, number, plural, shortDigest } from "./layout.ts";
-import type { Output } from "./output.ts";
+import { TidesmanError } from "../../errors.ts";
+import { parseDuration } from "../moment.ts";
+import type { ModelChange, ModelReport } from "../types.ts";
+import {
+  type Action,
+  type Attach,
+  type Context,
+  connect,
+  DONE,
+  FOUND,
+  JSON_OPTION,
+  type JsonOption,
+} from "./context.ts";
+import { plural, shortDigest } from "./layout.ts";
+import { visible, writeModel, writeModels } from "./model-layout.ts";
+
+const KEY = ["<key>", "image digest, its beginning, or image name (see `models list`)"] as const;
+
+interface RelearnOptions extends JsonOption {
+  readonly afresh?: boolean;
+}
+interface ExtendOptions extends JsonOption {
+  readonly for: string;
+}
+interface ExportOptions {
+  readonly output?: string;
+}
+interface PromoteOptions extends JsonOption {
+  readonly rule: string;
+  readonly write?: boolean;
+}
 
 export function define(program: Command, attach: Attach): void {
-  const models = program.command("models").description("list and show learned models");
+  const models = program.command("models").description("list, show and change learned models");
+  const command = (name: string, description: string): Command =>
+    models.command(name).description(description);
   const list = models
     .command("list", { isDefault: true })
     .description("list all models")
     .option(...JSON_OPTION);
-  const show = models
-    .command("show")
-    .description("show what a model holds")
-    .argument("<key>", "image digest, or its beginning (see `models list`)")
-    .option(...JSON_OPTION);
   attach(list, listModels);
-  attach(show, showModel);
+  attach(
+    command("show", "show what a model holds")
+      .argument(...KEY)
+      .option(...JSON_OPTION),
+    showModel,
+  );
+  attach(
+    command("diff", "show what only one of two models holds; exit status 1 when they differ")
+      .argument("<a>", KEY[1])
+      .argument("<b>", "the other")
+      .option(...JSON_OPTION),
+    diffModels,
+  );
+  const change = (
+    name: string,
+    description: string,
+    changeOf: (options: RelearnOptions & ExtendOptions, entry: string) => ModelChange,
+    more: (command: Command) => Command = (one) => one,
+  ): void => {
+    const made = more(command(name, description).argument(...KEY)).option(...JSON_OPTION);
+    attach<RelearnOptions & ExtendOptions>(made, async (context, options, key = "", entry = "") => {
+      const wanted = changeOf(options, entry);
+      const model = await (await connect(context)).changeModel(key, wanted);
+      return told(context, options, model, "is now");
+    });
+  };
+  const entry = (one: Command): Command =>
+    one.argument("<entry>", "as shown: a name, 443/tcp, listen:80/tcp, 10.0.0.0/24:5432/tcp");
+  change(
+    "relearn",
+    "learn again, for the whole learning time",
+    ({ afresh = false }) => ({ action: "relearn", afresh }),
+    (one) => one.option("--afresh", "forget everything first"),
+  );
+  change("extend", "learn for longer", extension, (one) =>
+    one.requiredOption("--for <duration>", "run time to learn for besides: 30m, 2h, 1d"),
+  );
+  change("manual", "learn until told to stop", () => ({ action: "manual" }));
+  change("stop", "stop learning, judge from now on", () => ({ action: "stop" }));
+  change("lock", "judge, and change no more", () => ({ action: "lock" }));
+  change("unlock", "undo a lock", () => ({ action: "unlock" }));
+  change("forget", "take an entry out", (_, text) => ({ action: "forget", entry: text }), entry);
+  change(
+    "expand",
+    "put its names in a wildcard's place",
+    (_, text) => ({ action: "expand", entry: text }),
+    entry,
+  );
+  attach(
+    command("export", "write a model as a file")
+      .argument(...KEY)
+      .option("--output <file>", "instead of standard output"),
+    exportModel,
+  );
+  attach(
+    command("import", "take a model from a file, and lock it")
+      .argument("<file>", "as `models export` wrote it")
+      .option(...JSON_OPTION),
+    importModel,
+  );
+  attach(
+    command("promote", "show how a rule of the policy file allows what a model holds")
+      .argument(...KEY)
+      .requiredOption("--rule <name>", "rule whose lists get the entries")
+      .option("--write", "change the policy file")
+      .option(...JSON_OPTION),
+    promoteModel,
+  );
 }
 
 const listModels: Action<JsonOption> = async (context, { json }) => {
   const models = await (await connect(context)).models();
   if (json === true) context.output.jsonLines(models);
   else if (models.length === 0) context.output.text("Nothing was learned yet.");
-  else {
-    context.output.table(
-      [
-        { title: "KEY", flexible: true },
-        { title: "IMAGE", flexible: true, keepEnd: true },
-        { title: "STATE" },
-        { title: "LEARNED" },
-        { title: "NAMES", right: true },
-        { title: "PORTS", right: true },
-        { title: "RUNNING", right: true },
-      ],
-      models.map((model) => [
-        shortDigest(model.key),
-        model.image,
-        model.state,
-        progress(model),
-        number(model.names),
-        number(model.outboundPorts),
-        number(model.containers),
-      ]),
-    );
-  }
+  else writeModels(context.output, models);
   return DONE;
 };
 
@@ -57,47 +127,95 @@ const showModel: Action<JsonOption> = async (context, { json }, key = "") => {
   return DONE;
 };
 
-/** How far it is: share of the learning time while it learns, run time afterwards. */
-function progress(model: ModelReport): string {
-  if (model.state !== "learning" || model.learningTime === 0) return formatDuration(model.learned);
-  return `${Math.min(99, Math.floor((100 * model.learned) / model.learningTime))} %`;
+const diffModels: Action<JsonOption> = async (context, { json }, keyA = "", keyB = "") => {
+  const { difference } = await import("../models/entries.ts");
+  const { output } = context;
+  const client = await connect(context);
+  const [a, b] = [await client.model(keyA), await client.model(keyB)];
+  const { onlyA, onlyB } = difference(a, b);
+  const same = onlyA.length + onlyB.length === 0;
+  if (json === true) output.json({ a: a.key, b: b.key, onlyA, onlyB });
+  else if (same) output.text("Both hold the same.");
+  else {
+    output.text(`--- ${shortDigest(a.key)} ${a.image}`, "    ", "bold");
+    output.text(`+++ ${shortDigest(b.key)} ${b.image}`, "    ", "bold");
+    for (const text of onlyA) output.text(`- ${text}`, "  ", "red");
+    for (const text of onlyB) output.text(`+ ${text}`, "  ", "green");
+  }
+  return same ? DONE : FOUND;
+};
+
+function extension({ for: text }: ExtendOptions): ModelChange {
+  const time = parseDuration(text);
+  if (time === null || time === 0) {
+    throw new TidesmanError("TM_USAGE", `--for \`${text}\` is no duration; 30m, 2h and 1d are`);
+  }
+  return { action: "extend", time: time / 1000 };
 }
 
-function writeModel(output: Output, model: ModelDetail): void {
-  output.facts([
-    ["key", model.key],
-    ["image", model.image],
-    ["state", model.state],
-    [
-      "learned",
-      `${formatDuration(model.learned)} of container run time; active after ${formatDuration(model.learningTime)}`,
-    ],
-    ["containers", `${number(model.containers)} running`],
-    ["changed", localTime(model.changedAt)],
-  ]);
-  const seen = [
-    { title: "COUNT", right: true },
-    { title: "LAST SEEN" },
-    { title: "TAUGHT BY", flexible: true },
-  ] as const;
-  const { names, outboundPorts } = model.entries;
-  output.lines(["", output.paint(plural(names.length, "name"), "bold")]);
-  if (names.length > 0) {
-    output.table(
-      [{ title: "NAME", flexible: true, keepEnd: true }, ...seen],
-      names.map((one) => [one.name, number(one.count), localTime(one.lastSeen), one.container]),
-    );
+function told(context: Context, { json }: JsonOption, model: ModelReport, verb: string): typeof DONE {
+  const { key, image, state, locked, names, outboundPorts } = model;
+  if (json === true) context.output.json(model);
+  else {
+    const held = `${plural(names, "name")}, ${plural(outboundPorts, "outbound port")}`;
+    const how = locked ? `${state} and locked` : state;
+    context.output.text(`${shortDigest(key)} (${image}) ${verb} ${how}; ${held}`, "  ");
   }
-  output.lines(["", output.paint(plural(outboundPorts.length, "outbound port"), "bold")]);
-  if (outboundPorts.length > 0) {
-    output.table(
-      [{ title: "PORT" }, ...seen],
-      outboundPorts.map((one) => [
-        `${one.port}/${one.protocol}`,
-        number(one.count),
-        localTime(one.lastSeen),
-        one.container,
-      ]),
-    );
-  }
+  return DONE;
 }
+
+const exportModel: Action<ExportOptions> = async (context, { output: file }, key = "") => {
+  const model = await (await connect(context)).exportModel(key);
+  const text = `${JSON.stringify(model, null, 2)}\n`;
+  if (file === undefined) context.output.lines([text.trimEnd()]);
+  else {
+    const { writeWhole } = await import("../models/files.ts");
+    // What containers do is for those who may read the models' database.
+    writeWhole(resolve(file), text, 0o600);
+    context.output.text(`${shortDigest(model.key)} (${model.image}) was written to ${file}`, "  ");
+  }
+  return DONE;
+};
+
+const importModel: Action<JsonOption> = async (context, options, file = "") => {
+  const { readText } = await import("../models/files.ts");
+  const text = readText(resolve(file), "TM_USAGE");
+  let model: unknown;
+  try {
+    model = JSON.parse(text);
+  } catch (error) {
+    throw new TidesmanError("TM_USAGE", `\`${file}\` is no JSON, so no model`, { cause: error });
+  }
+  return told(context, options, await (await connect(context)).importModel(model), "was taken and is");
+};
+
+const promoteModel: Action<PromoteOptions> = async (context, { json, rule, write = false }, key = "") => {
+  const [{ promote }, { unifiedDiff }, { readText, writeWhole }] = await Promise.all([
+    import("../models/promote.ts"),
+    import("../models/unified.ts"),
+    import("../models/files.ts"),
+  ]);
+  const { output, places, readers } = context;
+  const file = places.policyFile;
+  const model = await (await connect(context)).model(key);
+  const { policy } = await readers();
+  const before = readText(file, "TM_POLICY_MISSING");
+  policy(before, file);
+  const { text, names, ports } = promote(before, rule, model);
+  policy(text, file);
+  const changed = names.length + ports.length > 0;
+  const diff = unifiedDiff(before, text, file, `${file} (with what the model holds)`);
+  if (write && changed) writeWhole(file, text, 0o644);
+  if (json === true)
+    output.json({ file, rule, names, ports, diff: diff.join("\n"), written: write && changed });
+  else if (!changed) output.text(`Rule \`${rule}\` allows all of it already.`);
+  else {
+    output.lines(diff.map(visible));
+    const added = `${plural(names.length, "name")}, ${plural(ports.length, "port")}`;
+    const next = write
+      ? "written; `tidesman policy reload` puts it in force"
+      : "nothing was written; --write does it";
+    output.text(`${added}: ${next}`);
+  }
+  return DONE;
+};
