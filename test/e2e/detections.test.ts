@@ -66,6 +66,8 @@ await inLab(t, async (world) => {
     const audit = await appliance.audit("the scan", ({ attackType }) => attackType === "verticalPortScan");
     t.match(audit, { type: "portScan", effect: "alert", rule: "strict", container: { name: strict.name } });
     t.match(audit.message, INTERNET.good);
+    const incidents = await appliance.cli("incidents", "list", "--json");
+    t.match(incidents.stdout, /"kind":"portScan","state":"open"/, "and is an incident");
   });
 
   await t.test("data in names is prevented before much of it has left", async (t) => {
