@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import fc from "fast-check";
 import t from "tap";
 import { createExfiltrationDetector } from "../../src/detect/exfiltration.ts";
@@ -8,7 +9,7 @@ import type { Detection, LookupEvent } from "../../src/detect/types.ts";
 import { nameToWire } from "../../src/name.ts";
 import { readCapture } from "./tunnel-capture.ts";
 
-const DATA = "/work/shared/data";
+const DATA = process.env.TIDESMAN_DATA ?? resolve(import.meta.dirname, "../../../shared/data");
 const skip = existsSync(`${DATA}/pcap`) ? false : "the shared data is not here";
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import fc from "fast-check";
 import t from "tap";
 import { measureFamilies } from "../../scripts/detections/generated-names.ts";
@@ -6,7 +7,7 @@ import { createGeneratedNamesDetector, GENERATED_NAMES_DEFAULTS } from "../../sr
 import type { Detection } from "../../src/detect/types.ts";
 import { nameToWire } from "../../src/name.ts";
 
-const DATA = "/work/shared/data";
+const DATA = process.env.TIDESMAN_DATA ?? resolve(import.meta.dirname, "../../../shared/data");
 const skip = existsSync(`${DATA}/dga`) ? false : "the shared data is not here";
 const MINUTE = 60_000;
 
