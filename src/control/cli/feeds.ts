@@ -272,7 +272,7 @@ function table({ output }: Context, feeds: readonly FeedReport[], json: boolean)
   }
   output.table(
     [
-      { title: "NAME", flexible: true },
+      { title: "NAME", flexible: true, least: 18 },
       { title: "KIND" },
       { title: "MATCH" },
       { title: "EFFECT" },
@@ -295,7 +295,7 @@ function table({ output }: Context, feeds: readonly FeedReport[], json: boolean)
       feed.effect ?? "rule's",
       number(feed.entries),
       stateOf(feed),
-      feed.loadedAt === null ? "-" : localTime(feed.loadedAt),
+      feed.loadedAt === null || !feed.enabled ? "-" : localTime(feed.loadedAt).slice(0, 16),
     ]),
   );
   for (const feed of feeds) {
