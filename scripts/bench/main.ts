@@ -4,10 +4,12 @@
  */
 import { parseArgs } from "node:util";
 import { measureDecisions } from "./decisions.ts";
+import { measureDetectors } from "./detectors.ts";
 import { type FeedFigures, measureFeeds } from "./feeds.ts";
 import { measureHolding } from "./holding.ts";
 import { type Comparison, compareWithDnsmasq } from "./lookups.ts";
 import { measurePackets } from "./packets.ts";
+import { measurePortScan } from "./port-scan.ts";
 
 const { values } = parseArgs({
   options: { rounds: { type: "string", default: "5" }, seconds: { type: "string", default: "2" } },
@@ -58,6 +60,21 @@ const feeds = ({
   }
   row("hit with its text (ns)", number.format(explained));
 };
+heading("detectors, nanoseconds per event");
+const detectors = measureDetectors();
+const scans = measurePortScan();
+row(
+  "data in names: usual, new",
+  `${number.format(detectors.exfiltration)}, ${number.format(detectors.exfiltrationNew)}`,
+);
+row("  whether a lookup is suspicious", number.format(detectors.suspicious));
+row(
+  "generated names: usual, new",
+  `${number.format(detectors.generatedNames)}, ${number.format(detectors.generatedNamesNew)}`,
+);
+row("port scans: known target", number.format(scans.repeated));
+row("  first contact: answered, failed", `${number.format(scans.answered)}, ${number.format(scans.failed)}`);
+
 feeds(measureFeeds(1));
 feeds(measureFeeds(5));
 

@@ -169,7 +169,7 @@ export function rollbackFeeds(folder: string): RollbackOutcome {
       const now = taken.feeds.statuses.find((status) => status.name === name)?.digest;
       if (digest === undefined || digest === now) continue;
       differing.push(name);
-      const record = records[name] ?? NEW_RECORD;
+      const record = Object.hasOwn(records, name) ? records[name]! : NEW_RECORD;
       records[name] = {
         ...record,
         state: "held",
