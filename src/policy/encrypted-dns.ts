@@ -2,6 +2,7 @@
  * Lookups that go past the DNS proxy unseen: DNS over TLS and QUIC have a port of their own (853; RFC 7858, RFC 9250), DNS over
  * HTTPS (RFC 8484) hides among web traffic and is told by the well-known public resolvers that serve it.
  */
+import { parseAddress } from "../address.ts";
 import { PrefixMatcher, parseAddressEntry } from "./prefixes.ts";
 
 const DNS_OVER_TLS = 853;
@@ -33,6 +34,10 @@ const RESOLVERS = new PrefixMatcher(
   }),
 );
 
+/** First bytes of those addresses: nearly all others are told by them. */
+const FIRST = new Uint8Array(256);
+for (const address of ADDRESSES) FIRST[parseAddress(address)?.[0] ?? 0] = 1;
+
 /** Why a connection over TCP or UDP carries lookups; null when nothing says so. `names` as of a ConnectionEvent. */
 export function encryptedDNS(
   destination: Uint8Array,
@@ -44,6 +49,7 @@ export function encryptedDNS(
   for (const name of names) {
     if (NAMES.has(name)) return { subject: name, message: "a resolver for DNS over HTTPS" };
   }
+  if (FIRST[destination[0]!] === 0) return null;
   const resolver = RESOLVERS.find(destination);
   return resolver === null
     ? null
