@@ -14,6 +14,9 @@ export const GOOD6 = "2001:db8:ffff::10";
 export const BAD6 = "2001:db8:ffff::66";
 export const BRIDGE = "tmbr0";
 
+/** Pings, each a second at most, until a new link must be ready. */
+const MEETING_TRIES = 30;
+
 /** Whether such namespaces can be made here; the reason when not. */
 export function namespaceRefusal(): string | null {
   if (process.getuid?.() !== 0) return "needs root for network namespaces and netfilter";
@@ -114,6 +117,23 @@ export class Network {
     ip("-n", this.internet, "route", "add", "2001:db8:d0::/64", "via", "2001:db8:0:1::2");
     ip("-n", this.host, "route", "add", "203.0.113.0/24", "via", "198.51.100.1");
     ip("-n", this.host, "route", "add", "2001:db8:ffff::/64", "via", "2001:db8:0:1::1");
+    for (const address of ["198.51.100.1", "2001:db8:0:1::1"]) this.#meet(address);
+  }
+
+  /**
+   * Waits until `address` answers the host. The kernel makes a new link ready in its own time, and drops what is sent
+   * over it after three neighbour solicitations without an answer (RFC 4861, section 7.3.3): a test that sends a
+   * datagram once would lose it to that.
+   */
+  #meet(address: string): void {
+    for (let tries = 1; ; tries++) {
+      try {
+        this.exec("busybox", "ping", "-c", "1", "-W", "1", address);
+        return;
+      } catch (error) {
+        if (tries === MEETING_TRIES) throw error;
+      }
+    }
   }
 
   /** A container's namespace; its addresses end in `number`. Returns the namespace. */
@@ -130,6 +150,7 @@ export class Network {
     ip("-n", name, "link", "set", "eth0", "up");
     ip("-n", name, "route", "add", "default", "via", "172.30.0.1");
     ip("-n", name, "route", "add", "default", "via", "2001:db8:d0::1");
+    for (const address of [`172.30.0.${number}`, `2001:db8:d0::${number}`]) this.#meet(address);
     return name;
   }
 

@@ -114,7 +114,11 @@ serve({
           (socket) =>
             new Promise((resolve, reject) => {
               socket.on("error", reject);
-              socket.bind(nextFloodPort++, () => socket.send("flood", port, address, resolve));
+              socket.bind(nextFloodPort++, () =>
+                socket.send("flood", port, address, (error) =>
+                  error === null ? resolve(null) : reject(error),
+                ),
+              );
             }),
         ),
       );
