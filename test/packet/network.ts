@@ -99,7 +99,8 @@ export class Network {
     ip("-n", this.internet, "addr", "add", "2001:db8:0:1::1/64", "dev", "in0", "nodad");
     ip("-n", this.host, "addr", "add", "198.51.100.2/24", "dev", "up0");
     ip("-n", this.host, "addr", "add", "2001:db8:0:1::2/64", "dev", "up0", "nodad");
-    ip("-n", this.host, "link", "add", BRIDGE, "type", "bridge");
+    // An address of its own, as Docker gives its bridges: else it would change with the ports, under its neighbours.
+    ip("-n", this.host, "link", "add", BRIDGE, "address", "02:42:ac:1e:00:01", "type", "bridge");
     ip("-n", this.host, "addr", "add", "172.30.0.1/24", "dev", BRIDGE);
     ip("-n", this.host, "addr", "add", "2001:db8:d0::1/64", "dev", BRIDGE, "nodad");
     for (const [namespace, device] of [
