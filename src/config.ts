@@ -242,7 +242,20 @@ export function configSchema(hostname: string) {
       .strictObject({
         window: duration("0ms", "1d")
           .prefault("60s")
-          .describe("Alike findings within this time become one audit."),
+          .describe("Alike findings of a container within this time become one audit."),
+        fold: z
+          .strictObject({
+            after: whole(0, 100)
+              .prefault(5)
+              .describe("Alike audits of one image that stay single; more are folded into one. 0: never."),
+            within: duration("1m", "1d")
+              .prefault("15m")
+              .describe("The time in which they are counted; after so long a quiet they are single again."),
+            summaries: duration("1m", "1d")
+              .prefault("10m")
+              .describe("How long one audit takes all that is alike, until another follows."),
+          })
+          .prefault({}),
         queue: whole(1, 1_000_000).prefault(16384).describe("Findings that may wait for the disk."),
         retention: z
           .strictObject({

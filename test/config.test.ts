@@ -51,7 +51,12 @@ t.test("without a file the defaults hold", async (t) => {
     docker: { socket: "/var/run/docker.sock" },
     block: { action: "kill" },
     models: { learningTime: 3_600_000, trialTime: 86_400_000 },
-    audits: { window: 60_000, queue: 16384, retention: { age: 30 * 86_400_000, size: 512 * 1024 * 1024 } },
+    audits: {
+      window: 60_000,
+      fold: { after: 5, within: 900_000, summaries: 600_000 },
+      queue: 16384,
+      retention: { age: 30 * 86_400_000, size: 512 * 1024 * 1024 },
+    },
     console: { address: "127.0.0.1", port: 8053 },
     control: { group: "tidesman" },
     log: { level: "info" },

@@ -1,19 +1,22 @@
 /**
- * Folds alike findings: the same container, attack type, effect, rule and subject within a window raise the count of
- * the record that is open for them instead of opening another. The window runs from a record's first event, so a
- * finding that never stops gives one record per window, and each tells its own stretch of time. Pure: time is that of
- * the findings.
+ * Folds alike findings, in two steps. The same container, attack type, effect, rule and subject within a window raise the
+ * count of the record that is open for them instead of opening another. The window runs from a record's first event, so a
+ * finding that never stops gives one record per window, and each tells its own stretch of time. Where that gives many
+ * alike records of one image, they are folded once more (fold.ts). Pure: time is that of the findings.
  */
 import type { Finding } from "../policy/types.ts";
+import { keyInContainer } from "./alike.ts";
+import { type FoldLimits, Folds } from "./fold.ts";
 import type { AuditContainer, AuditRecord } from "./record.ts";
 
 export interface AggregatorOptions {
   /** Name of this host, written into every record. */
   readonly host: string;
-  /** Milliseconds a record stays open; 0: nothing is ever folded. */
+  /** Milliseconds a record stays open; 0: each finding has its own. */
   readonly window: number;
-  /** Most records held open; beyond it the oldest is closed early. */
+  /** Most records held open; beyond it the oldest is closed early. As many groups of alike records are remembered. */
   readonly limit: number;
+  readonly fold: FoldLimits;
   /** Makes the identifier of a record that opens at `time`. */
   readonly identifier: (time: number) => string;
 }
@@ -30,24 +33,32 @@ export class Aggregator {
   readonly #options: AggregatorOptions;
   /** In order of opening, so that the oldest are at the front. */
   readonly #open = new Map<string, Open>();
+  readonly #folds: Folds;
 
   constructor(options: AggregatorOptions) {
     this.#options = options;
+    this.#folds = new Folds({
+      limits: options.fold,
+      groups: options.limit,
+      single: (finding, container) => recordOf(finding, container, options),
+    });
   }
 
-  /** Records held open. */
-  get size(): number {
-    return this.#open.size;
+  /** Records held open for one container each; groups of alike records remembered; folds held open. */
+  get size(): { readonly records: number; readonly groups: number; readonly folds: number } {
+    return { records: this.#open.size, ...this.#folds.size };
   }
 
   /** The open record that `finding` would be folded into; nothing is changed. */
-  find(finding: Finding): AuditRecord | undefined {
-    return this.#covering(keyOf(finding), finding.time)?.record;
+  find(finding: Finding, container: AuditContainer | null): AuditRecord | undefined {
+    return (
+      this.#covering(keyInContainer(finding), finding.time)?.record ?? this.#folds.find(finding, container)
+    );
   }
 
   /** The record as it is with `finding` in it. `isNew`: it was opened for this finding. */
   add(finding: Finding, container: AuditContainer | null): { record: AuditRecord; isNew: boolean } {
-    const key = keyOf(finding);
+    const key = keyInContainer(finding);
     const open = this.#covering(key, finding.time);
     if (open !== undefined) {
       open.until = Math.max(open.until, finding.time);
@@ -58,6 +69,8 @@ export class Aggregator {
       };
       return { record: open.record, isNew: false };
     }
+    const folded = this.#folds.add(finding, container);
+    if (folded !== null) return folded;
     const record = recordOf(finding, container, this.#options);
     this.#open.delete(key);
     this.#open.set(key, { since: finding.time, until: finding.time, record });
@@ -77,24 +90,6 @@ export class Aggregator {
       this.#open.delete(key);
     }
   }
-}
-
-/** What makes findings alike. Parts are kept apart by a character that none of them contains. */
-function keyOf(finding: Finding): string {
-  return [
-    finding.container ?? "",
-    finding.attackType,
-    finding.effect,
-    finding.rule ?? "",
-    subjectOf(finding),
-  ].join("\u0000");
-}
-
-function subjectOf(finding: Finding): string {
-  if (finding.dns !== null) return finding.dns.name.toLowerCase();
-  const connection = finding.connection;
-  if (connection !== null) return `${connection.protocol} ${connection.destination} ${connection.port}`;
-  return finding.message;
 }
 
 function recordOf(

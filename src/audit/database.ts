@@ -295,9 +295,15 @@ function conditions(filter: AuditFilter): { where: string; values: SQLInputValue
   const container = filter.container;
   if (container !== undefined) {
     const isPrefix = /^[0-9a-f]{6,}$/.test(container);
-    if (isPrefix) {
-      add("(container_name = ? OR substr(container_id, 1, ?) = ?)", container, container.length, container);
-    } else add("(container_name = ? OR container_id = ?)", container, container);
+    const ofIt = (name: string, id: string): string =>
+      `${name} = ? OR ${isPrefix ? `substr(${id}, 1, ${container.length})` : id} = ?`;
+    // A fold names its containers in the record alone. Looking for the key first spares the others being parsed.
+    add(
+      `(${ofIt("container_name", "container_id")} OR instr(record, '"fold":{') > 0 AND EXISTS (
+        SELECT 1 FROM json_each(record, '$.fold.containers')
+        WHERE ${ofIt("json_extract(value, '$.name')", "json_extract(value, '$.id')")}))`,
+      ...[container, container, container, container],
+    );
   }
   return { where: parts.length === 0 ? "" : `WHERE ${parts.join(" AND ")}`, values };
 }

@@ -29,6 +29,21 @@ export interface AuditConnection {
   readonly names: readonly string[];
 }
 
+/** A container that a fold stands for, and how many of its events. */
+export interface FoldedContainer {
+  readonly id: string;
+  readonly name: string;
+  readonly count: number;
+}
+
+/** What a record tells that stands for alike audits of several containers, or of a long time. */
+export interface AuditFold {
+  /** At most a hundred, in order of appearance; empty for findings about the host. */
+  readonly containers: readonly FoldedContainer[];
+  /** Identifier of the fold that this one follows; null for the first. */
+  readonly continues: string | null;
+}
+
 export type AuditType = "dns" | "connection" | "listeningPort" | "portScan" | "rawSocket";
 
 export interface AuditRecord {
@@ -40,7 +55,7 @@ export interface AuditRecord {
   readonly type: AuditType;
   readonly attackType: AttackType;
   readonly effect: Exclude<Effect, "disable">;
-  /** Null for findings about the host itself. */
+  /** Null for findings about the host itself. In a fold the container of the first event, as are `dns` and `connection`. */
   readonly container: AuditContainer | null;
   readonly rule: string | null;
   readonly message: string;
@@ -52,4 +67,6 @@ export interface AuditRecord {
   readonly connection: AuditConnection | null;
   readonly reasons: readonly Reason[];
   readonly revision: number;
+  /** Only in a record that stands for alike audits. */
+  readonly fold?: AuditFold;
 }

@@ -15,6 +15,7 @@ import type { Finding } from "../policy/types.ts";
 import { Aggregator } from "./aggregate.ts";
 import type { AuditCounts, AuditRow, Retention } from "./database.ts";
 import type { AuditFilter } from "./filter.ts";
+import type { FoldLimits } from "./fold.ts";
 import { identifierFactory } from "./identifier.ts";
 import type { AuditContainer, AuditRecord } from "./record.ts";
 import type { FromStore, StoreStart, ToStore } from "./store-worker.ts";
@@ -34,6 +35,8 @@ export interface AuditLogOptions {
   readonly host: string;
   /** Alike findings within this many milliseconds are one record. */
   readonly window: number;
+  /** When alike audits of one image are one record. */
+  readonly fold: FoldLimits;
   /** Records that may wait for the disk. */
   readonly queue: number;
   readonly retention: Retention;
@@ -110,6 +113,7 @@ export class AuditLog {
       host: options.host,
       window: options.window,
       limit: OPEN_RECORDS,
+      fold: options.fold,
       identifier: identifierFactory(),
     });
   }
@@ -121,7 +125,7 @@ export class AuditLog {
 
   /** The same; the identifier of the record that tells the finding, or null when it was refused. */
   take(finding: Finding, container: AuditContainer | null): string | null {
-    if (this.#closed || !this.#hasRoomFor(finding)) {
+    if (this.#closed || !this.#hasRoomFor(finding, container)) {
       this.#dropped += finding.count;
       return null;
     }
@@ -187,9 +191,9 @@ export class AuditLog {
     }
   }
 
-  #hasRoomFor(finding: Finding): boolean {
+  #hasRoomFor(finding: Finding, container: AuditContainer | null): boolean {
     if (this.#waiting.size + this.#inFlight.size < this.#options.queue) return true;
-    const open = this.#aggregator.find(finding);
+    const open = this.#aggregator.find(finding, container);
     return open !== undefined && this.#waiting.has(open.id);
   }
 

@@ -54,7 +54,9 @@ export const auditRecord = z.object({
   type: z.enum(["dns", "connection", "listeningPort", "portScan", "rawSocket"]),
   attackType: z.enum(ATTACK_TYPES),
   effect: finding,
-  container: auditContainer.nullable().describe("Null for findings about the host itself"),
+  container: auditContainer
+    .nullable()
+    .describe("Null for findings about the host itself; in a fold that of the first event"),
   rule: z.string().nullable(),
   message: z.string(),
   count: count.describe("Events folded into this record"),
@@ -79,6 +81,15 @@ export const auditRecord = z.object({
     .nullable(),
   reasons: z.array(reason),
   revision: count,
+  fold: z
+    .object({
+      containers: z
+        .array(z.object({ id: z.string(), name: z.string(), count }))
+        .describe("At most 100, with the share of each in `count`"),
+      continues: z.string().nullable().describe("Id of the fold that this one follows"),
+    })
+    .optional()
+    .describe("Only in a record that stands for alike audits of one image"),
 });
 
 export const feedReport = z.object({

@@ -7,7 +7,8 @@ import type { Finding } from "../../src/policy/types.ts";
 import { connection, lookup, START, web } from "./finding.ts";
 
 function aggregator(window = 60_000, limit = 100): Aggregator {
-  return new Aggregator({ host: "h1", window, limit, identifier: identifierFactory() });
+  const fold = { after: 0, within: 900_000, summaries: 600_000 };
+  return new Aggregator({ host: "h1", window, limit, fold, identifier: identifierFactory() });
 }
 
 t.test("alike findings within the window raise the count of one record", async (t) => {
@@ -60,11 +61,11 @@ t.test("an event a little older than the record is folded, and does not move its
 t.test("what is held open is bounded; closed records are forgotten", async (t) => {
   const all = aggregator(1_000, 10);
   for (let index = 0; index < 50; index++) all.add(lookup(`n${index}.example`), web);
-  t.equal(all.size, 10);
-  t.equal(all.find(lookup("n0.example")), undefined);
-  t.ok(all.find(lookup("n49.example")));
+  t.equal(all.size.records, 10);
+  t.equal(all.find(lookup("n0.example"), web), undefined);
+  t.ok(all.find(lookup("n49.example"), web));
   all.add(lookup("late.example", START + 5_000), web);
-  t.equal(all.size, 1);
+  t.equal(all.size.records, 1);
 });
 
 t.test("a window of 0 folds nothing", async (t) => {

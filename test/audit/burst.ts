@@ -11,6 +11,7 @@ const log = await AuditLog.open({
   file,
   host: "h1",
   window: 60_000,
+  fold: { after: 5, within: 900_000, summaries: 600_000 },
   queue: 20_000,
   retention: { age: 1e15, size: 1e12 },
   clock: systemClock,

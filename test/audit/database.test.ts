@@ -22,7 +22,14 @@ const silent = (message: string): never => {
 };
 
 function rows(findings: readonly Finding[]): AuditRow[] {
-  const aggregator = new Aggregator({ host: "h1", window: 1, limit: 1, identifier: identifierFactory() });
+  const fold = { after: 0, within: 0, summaries: 0 };
+  const aggregator = new Aggregator({
+    host: "h1",
+    window: 1,
+    limit: 1,
+    fold,
+    identifier: identifierFactory(),
+  });
   return findings.map((finding) => ({
     record: aggregator.add(finding, finding.container === null ? null : web).record,
     isNew: true,
@@ -70,6 +77,25 @@ t.test("filters", async (t) => {
   t.same(names({ container: web.id.slice(0, 12), limit: 1 }), ["c.example"]);
   t.same(names({ container: "c0ff%" }), []);
   t.same(names({ container: "we" }), []);
+});
+
+t.test("a fold is found by each container that it names", async (t) => {
+  const database = new AuditDatabase(join(t.testdir(), "audits.db"), silent);
+  t.teardown(() => database.close());
+  const [plain, fold] = rows([lookup("a.example"), lookup("b.example")]).map(({ record }) => record);
+  const containers = [
+    { id: "deadbeef00", name: "web-2", count: 1 },
+    { id: "feedface00", name: 'web-3"fold":{', count: 3 },
+  ];
+  database.commit([
+    { record: plain!, isNew: true },
+    { record: { ...fold!, count: 4, fold: { containers, continues: null } }, isNew: true },
+  ]);
+  const found = (container: string): string[] =>
+    database.query({ container }).map((text) => JSON.parse(text).dns.name);
+  t.same(found("web"), ["a.example", "b.example"]);
+  for (const name of ["web-2", 'web-3"fold":{', "deadbeef00", "feedfa"]) t.same(found(name), ["b.example"]);
+  for (const name of ["web-", "feedfb", "b.example"]) t.same(found(name), []);
 });
 
 t.test("an update of a record that is gone writes it anew", async (t) => {

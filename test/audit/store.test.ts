@@ -16,6 +16,7 @@ function options(file: string, more: Partial<AuditLogOptions> = {}): AuditLogOpt
     file,
     host: "h1",
     window: 60_000,
+    fold: { after: 5, within: 900_000, summaries: 600_000 },
     queue: 20_000,
     retention: { age: 1e15, size: 1e12 },
     clock: new ManualClock(START),
@@ -82,6 +83,28 @@ t.test(
     t.equal(log.stats().stored, 101);
   },
 );
+
+t.test("alike findings of many containers are one record, which is told and found by each", async (t) => {
+  const log = await AuditLog.open(options(join(t.testdir(), "audits.db"), { queue: 6 }));
+  t.teardown(() => log.close());
+  const told: [string, boolean, number][] = [];
+  log.subscribe((record, isNew) => void told.push([record.container?.name ?? "", isNew, record.count]));
+  const see = (number: number): string | null => {
+    const container = { ...web, id: `c${number}`, name: `web-${number}` };
+    return log.take(lookup("evil.example", START + number, { container: container.id }), container);
+  };
+  const ids = Array.from({ length: 100 }, (_, number) => see(number));
+  t.equal(new Set(ids).size, 6, "what is folded finds room behind a record that waits");
+  await log.flush();
+  t.equal(see(7), ids[7]);
+  await log.flush();
+  t.same(told.slice(5), [
+    ["web-5", true, 95],
+    ["web-5", false, 96],
+  ]);
+  t.match(await log.query({ container: "web-99" }), [{ id: ids[99], count: 96 }]);
+  t.match(log.stats(), { accepted: 101, folded: 95, dropped: 0, stored: 6 });
+});
 
 t.test("a listener that throws, and one that has gone", async (t) => {
   const notices: string[] = [];

@@ -5,7 +5,7 @@ import { ManualClock } from "../../src/clock.ts";
 import { buildApi } from "../../src/control/api.ts";
 import { ROUTES } from "../../src/control/routes.ts";
 import { TidesmanError } from "../../src/errors.ts";
-import { audit, modelFile, Script } from "./scripted.ts";
+import { audit, fold, modelFile, Script } from "./scripted.ts";
 
 function api(script = new Script(), clock = new ManualClock()) {
   const errors: unknown[] = [];
@@ -32,7 +32,7 @@ const EXAMPLES: Readonly<Record<string, { url: string; body?: object }>> = {
 
 t.test("every route answers in the shape it promises", async (t) => {
   const { app, script } = api();
-  script.stored = [audit(1), audit(2)];
+  script.stored = [audit(1), fold(2)];
   for (const route of ROUTES) {
     const { url, body } = EXAMPLES[route.path] ?? { url: route.path };
     const answer = await app.inject({

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { TidesmanError } from "../../src/errors.ts";
-import { audit, longest, policy, type Ran, Script, serve, status, within } from "./scripted.ts";
+import { audit, fold, longest, policy, type Ran, Script, serve, status, within } from "./scripted.ts";
 
 /** A control server and a way to ask it with the real command. Socket paths are short, so the folder is too. */
 async function world(
@@ -78,6 +78,12 @@ t.test("JSON is what the API says", async (t) => {
     lines.map((line) => JSON.parse(line)),
     script.stored,
   );
+});
+
+t.test("a fold says whom it stands for", async (t) => {
+  const { script, run } = await world(t);
+  script.stored = [fold(1)];
+  t.match((await run("audits")).stdout, /prevent feedDNS web and 1 other x9\n {4}many alike in 2 containers/);
 });
 
 t.test("nothing to show is said, and is no JSON line", async (t) => {

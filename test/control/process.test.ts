@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import t, { type Test } from "tap";
 import type { AuditRecord } from "../../src/audit/record.ts";
-import { audit, finish, type Ran, Script, serve, start, tidesman, within } from "./scripted.ts";
+import { audit, finish, fold, type Ran, Script, serve, start, tidesman, within } from "./scripted.ts";
 
 /** A control server and a way to ask it with the real command. Socket paths are short, so the folder is too. */
 async function world(
@@ -76,14 +76,20 @@ t.test(
     script.emit(audit(40, { container: null }));
     script.emit(audit(30));
     script.emit(audit(30, { count: 2 }), false);
-    await until(12);
+    script.emit({ ...fold(41), container: { ...audit(1).container!, id: "c1", name: "web-1" } });
+    await until(13);
     await server.close();
     const code = await new Promise((resolve) => child.on("close", resolve));
     t.equal(code, 3);
     t.match(complaints, /ended the stream.*\(TM_UNREACHABLE\)/);
     t.same(
       records().map((record) => [record.id, record.count]),
-      [...script.stored.slice(-10).map((record) => [record.id, 1]), [audit(30).id, 1], [audit(30).id, 2]],
+      [
+        ...script.stored.slice(-10).map((record) => [record.id, 1]),
+        [audit(30).id, 1],
+        [audit(30).id, 2],
+        [fold(41).id, 9],
+      ],
     );
   },
 );

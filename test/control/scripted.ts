@@ -321,6 +321,21 @@ export function audit(index: number, more: Partial<AuditRecord> = {}): AuditReco
   };
 }
 
+/** One that stands for two containers. */
+export function fold(index: number, count = 9): AuditRecord {
+  return audit(index, {
+    count,
+    message: `many alike in 2 containers of docker.io/library/nginx:1.27 (web, web-2): lookup of n${index}`,
+    fold: {
+      containers: [
+        { id: container.id, name: "web", count: count - 1 },
+        { id: "feedface00", name: "web-2", count: 1 },
+      ],
+      continues: null,
+    },
+  });
+}
+
 export function why(target: string, dropped: boolean): WhyReport {
   return {
     container: audit(0).container!,

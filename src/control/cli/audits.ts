@@ -5,7 +5,7 @@ import { ATTACK_TYPES } from "../../policy/types.ts";
 import type { ControlClient } from "../client.ts";
 import { parseMoment } from "../moment.ts";
 import { type Attach, type Context, connect, DONE, JSON_OPTION, type JsonOption } from "./context.ts";
-import { effectColour, localTime, number, wrap } from "./layout.ts";
+import { effectColour, localTime, number, plural, wrap } from "./layout.ts";
 import type { Output } from "./output.ts";
 
 interface AuditsOptions extends JsonOption {
@@ -112,8 +112,11 @@ function matches(record: AuditRecord, { container, attackType, effect }: AuditsO
   if (attackType !== undefined && record.attackType !== attackType) return false;
   if (effect !== undefined && record.effect !== effect) return false;
   if (container === undefined) return true;
-  const prefix = /^[0-9a-f]{6,}$/.test(container) && (record.container?.id.startsWith(container) ?? false);
-  return prefix || record.container?.name === container || record.container?.id === container;
+  const isPrefix = /^[0-9a-f]{6,}$/.test(container);
+  const own = record.container === null ? [] : [record.container];
+  return [...own, ...(record.fold?.containers ?? [])].some(
+    ({ id, name }) => name === container || id === container || (isPrefix && id.startsWith(container)),
+  );
 }
 
 /** Two lines: when, what, who; and the message. */
@@ -121,7 +124,10 @@ function writeRecord(output: Output, record: AuditRecord): void {
   const time = localTime(record.lastTime);
   const effect = record.effect.padEnd(7);
   const times = record.count === 1 ? "" : ` x${number(record.count)}`;
-  const head = `${time} ${effect} ${record.attackType} ${record.container?.name ?? record.host}${times}`;
+  const who = record.container?.name ?? record.host;
+  const others = (record.fold?.containers.length ?? 1) - 1;
+  const whose = others > 0 ? `${who} and ${plural(others, "other")}` : who;
+  const head = `${time} ${effect} ${record.attackType} ${whose}${times}`;
   const [first = "", ...rest] = wrap(head, output.width, "    ");
   const painted = first.replace(effect, output.paint(effect, effectColour(record.effect)));
   output.lines([painted, ...rest, ...wrap(`    ${record.message}`, output.width, "    ")]);
