@@ -14,12 +14,15 @@ export interface AggregatorOptions {
   readonly host: string;
   /** Milliseconds a record stays open; 0: each finding has its own. */
   readonly window: number;
-  /** Most records held open; beyond it the oldest is closed early. As many groups of alike records are remembered. */
+  /** Most records held open; beyond it the oldest are closed early. As many groups of alike records are remembered. */
   readonly limit: number;
   readonly fold: FoldLimits;
   /** Makes the identifier of a record that opens at `time`. */
   readonly identifier: (time: number) => string;
 }
+
+/** Records are closed in so many steps: of the window, and of their number. */
+const CLOSE_PARTS = 16;
 
 interface Open {
   /** Time of the first event, milliseconds since the epoch. */
@@ -34,6 +37,8 @@ export class Aggregator {
   /** In order of opening, so that the oldest are at the front. */
   readonly #open = new Map<string, Open>();
   readonly #folds: Folds;
+  /** When it is next looked for records whose window is over. */
+  #closeAt = 0;
 
   constructor(options: AggregatorOptions) {
     this.#options = options;
@@ -83,10 +88,14 @@ export class Aggregator {
     return open !== undefined && Math.abs(time - open.since) < this.#options.window ? open : undefined;
   }
 
+  /** Now and then, and many at once: a map whose front is taken away one by one grows slow to look at. */
   #closeOld(time: number): void {
+    const { limit, window } = this.#options;
+    if (this.#open.size <= limit && time < this.#closeAt) return;
+    this.#closeAt = time + window / CLOSE_PARTS;
+    const most = this.#open.size > limit ? limit - Math.floor(limit / CLOSE_PARTS) : limit;
     for (const [key, open] of this.#open) {
-      const expired = time - open.since >= this.#options.window;
-      if (!expired && this.#open.size <= this.#options.limit) return;
+      if (time - open.since < window && this.#open.size <= most) return;
       this.#open.delete(key);
     }
   }

@@ -24,7 +24,7 @@ export interface FoldLimits {
 
 export interface FoldsOptions {
   readonly limits: FoldLimits;
-  /** Most groups of alike audits remembered; beyond it the one that rested longest is forgotten. */
+  /** Most groups of alike audits remembered; beyond it those that rested longest are forgotten. */
   readonly groups: number;
   /** The record of a finding by itself. */
   readonly single: (finding: Finding, container: AuditContainer | null) => AuditRecord;
@@ -34,6 +34,8 @@ export interface FoldsOptions {
 const MEMBERS = 100;
 /** Folds held open; beyond it the oldest is closed early. */
 const OPEN_FOLDS = 1_000;
+/** Groups are forgotten in so many steps: of the time that they rest, and of their number. */
+const FORGET_PARTS = 16;
 /** Names in a fold's message. */
 const NAMED = 3;
 
@@ -65,6 +67,8 @@ export class Folds {
   readonly #groups = new Map<string, Group>();
   /** In order of opening. */
   readonly #open = new Set<Fold>();
+  /** When it is next looked for groups that have rested. */
+  #forgetAt = 0;
 
   constructor(options: FoldsOptions) {
     this.#options = options;
@@ -158,11 +162,16 @@ export class Folds {
     this.#groups.delete(key);
   }
 
+  /** Now and then, and many at once: a map whose front is taken away one by one grows slow to look at. */
   #forgetOld(time: number): void {
-    for (const [key, group] of this.#groups) {
-      const rested = time - group.last >= this.#options.limits.within;
-      if (!rested && this.#groups.size <= this.#options.groups) break;
-      this.#forget(key);
+    const { limits, groups } = this.#options;
+    if (this.#groups.size > groups || time >= this.#forgetAt) {
+      this.#forgetAt = time + limits.within / FORGET_PARTS;
+      const most = this.#groups.size > groups ? groups - Math.floor(groups / FORGET_PARTS) : groups;
+      for (const [key, group] of this.#groups) {
+        if (time - group.last < limits.within && this.#groups.size <= most) break;
+        this.#forget(key);
+      }
     }
     for (const fold of this.#open) {
       if (this.#open.size <= OPEN_FOLDS) break;

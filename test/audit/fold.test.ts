@@ -183,8 +183,9 @@ t.test("what is remembered is bounded", async (t) => {
   const reader = new Reader(FOLD, MINUTE, 50);
   for (let index = 0; index < 500; index++) {
     reader.add(lookup(`n${index}.example`, START, { container: "c1" }), replica(1));
+    if (reader.all.size.groups > 50) t.fail(`${reader.all.size.groups} groups`);
   }
-  t.equal(reader.all.size.groups, 50);
+  t.ok(reader.all.size.groups > 40);
   reader.see(1, 3_600);
   t.strictSame(reader.all.size, { records: 1, groups: 1, folds: 0 });
 
