@@ -267,6 +267,24 @@ export function configSchema(hostname: string) {
           .prefault({}),
       })
       .prefault({}),
+    incidents: z
+      .strictObject({
+        closeAfter: duration("0s", "3650d")
+          .prefault("7d")
+          .describe("An open incident without new evidence for so long is closed by itself; 0s: never."),
+        closeGoneAfter: duration("0s", "3650d")
+          .prefault("3d")
+          .describe("So is one whose container was removed so long ago; 0s: never."),
+        limit: whole(1, 10_000)
+          .prefault(500)
+          .describe("Incidents that may be open; beyond it the one that has rested longest is closed."),
+        retention: z
+          .strictObject({
+            age: duration("1h", "3650d").prefault("90d").describe("Closed incidents are deleted after this."),
+          })
+          .prefault({}),
+      })
+      .prefault({}),
     console: z
       .strictObject({
         address: address(null).prefault("127.0.0.1").describe("Where the console and the metrics listen."),

@@ -136,6 +136,13 @@ export class Daemon {
     return this.#upstreams;
   }
 
+  /** Identifiers of all containers; null while the runtime does not tell. */
+  #existing(): ReadonlySet<string> | null {
+    const registry = this.#parts?.registry;
+    if (registry === undefined || !registry.state.connected) return null;
+    return new Set(registry.list().map(({ id }) => id));
+  }
+
   /** What does not count as Internet now. */
   internal(): InternalPrefixes {
     return new InternalPrefixes([...this.#surroundings().internal, ...this.config.network.internal]);
@@ -180,6 +187,8 @@ export class Daemon {
       file: join(places.stateDirectory, "incidents.db"),
       host: config.host,
       clock,
+      limits: config.incidents,
+      containers: () => this.#existing(),
       onNotice: (message) => this.#log.warn({ part: "incidents" }, message),
     });
     this.#closers.push(() => incidents.stop());

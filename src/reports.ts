@@ -35,6 +35,8 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
     maxModelFile: MAX_MODEL_FILE,
     audits: (filter) => daemon.parts.audits.query(filter),
     subscribe: (listener) => daemon.parts.audits.subscribe(listener),
+    subscribeIncidents: (listener) =>
+      daemon.parts.incidents.subscribe((incident, isNew) => listener(incidentSummary(incident), isNew)),
     incidents: async (all) => daemon.parts.incidents.list(all).map(incidentSummary),
     incident: async (id) => incidentReport(daemon.parts.incidents.show(id)),
     acknowledgeIncident: async (id, note) => incidentReport(daemon.parts.incidents.acknowledge(id, note)),
@@ -230,7 +232,7 @@ function policyReport(daemon: Daemon): Awaited<ReturnType<ControlDependencies["p
 
 async function status(daemon: Daemon): Promise<StatusReport> {
   const { parts, config, places, clock } = daemon;
-  const { registry, revisions, audits, models, blocker } = parts;
+  const { registry, revisions, audits, incidents, models, blocker } = parts;
   const data = await parts.data.stats();
   if (data === null)
     throw new TidesmanError("TM_UNREACHABLE", "the data thread does not answer; restart the daemon");
@@ -304,6 +306,7 @@ async function status(daemon: Daemon): Promise<StatusReport> {
       manual: states.filter((state) => state === "manual").length,
     },
     audits: { ...stored, oldest: stored.oldest === null ? null : iso(stored.oldest) },
+    incidents: incidents.stats(),
     dropped: data.dropped,
     warnings: [...daemon.warnings, ...inspectKernel(), ...coverageWarnings(containers)],
   };

@@ -57,6 +57,12 @@ t.test("without a file the defaults hold", async (t) => {
       queue: 16384,
       retention: { age: 30 * 86_400_000, size: 512 * 1024 * 1024 },
     },
+    incidents: {
+      closeAfter: 7 * 86_400_000,
+      closeGoneAfter: 3 * 86_400_000,
+      limit: 500,
+      retention: { age: 90 * 86_400_000 },
+    },
     console: { address: "127.0.0.1", port: 8053 },
     control: { group: "tidesman" },
     log: { level: "info" },

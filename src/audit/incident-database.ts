@@ -72,9 +72,9 @@ export class IncidentDatabase {
     return this.#read("WHERE closed_at IS NULL ORDER BY id");
   }
 
-  /** The newest of all, `limit` of them, oldest first. */
+  /** The newest of all, `limit` of them, the latest first. */
   newest(limit: number): readonly Incident[] {
-    return [...this.#read("ORDER BY id DESC LIMIT ?", limit)].reverse();
+    return this.#read("ORDER BY id DESC LIMIT ?", limit);
   }
 
   /** At most two whose identifier begins so. */

@@ -1,7 +1,7 @@
 /**
  * Incidents: findings in, a pattern of them recognised (incident-detector.ts), its evidence kept, and everyone who listens
  * told. One incident is open for each kind and container; further evidence is added to it, and one that was closed opens
- * again when its pattern comes again within a day.
+ * again when its pattern comes again within a day. What nobody closes closes by itself (incident-upkeep.ts).
  *
  * Openings and what operators do are on the disk when the call returns; evidence follows within `SAVE_AFTER`. A disk that
  * fails loses none of it: what could not be written stays in memory and is tried again.
@@ -13,6 +13,7 @@ import type { Finding, Observation } from "../policy/types.ts";
 import { identifierFactory } from "./identifier.ts";
 import { IncidentDatabase } from "./incident-database.ts";
 import { IncidentDetector, type Sign } from "./incident-detector.ts";
+import { eventOf, observed, openAgain, RECORDED, withEvidence, withRecorded } from "./incident-evidence.ts";
 import {
   type Incident,
   type IncidentEvent,
@@ -20,23 +21,19 @@ import {
   type IncidentSummary,
   summaryOf,
 } from "./incident-record.ts";
+import { type Closing, type ClosingReason, type IncidentLimits, IncidentUpkeep } from "./incident-upkeep.ts";
 import type { AuditContainer } from "./record.ts";
 
 /** Milliseconds after its close in which an incident opens again. */
 const REOPENS = 86_400_000;
-/** Milliseconds that a closed incident is kept. */
-const KEPT = 90 * 86_400_000;
 /** Milliseconds until evidence is written and told. */
 const SAVE_AFTER = 5_000;
-/** Events that the flight recorder of a container holds, and containers that have one. */
-const RECORDED = 100;
+/** Milliseconds between looks for incidents that are to be closed, and for closed ones that are too old. */
+const TEND_EVERY = 60_000;
+/** Containers that have a flight recorder. */
 const RECORDERS = 1_000;
-/** Most of each list of an incident, and how many of its beginning are never left out. */
-const BOUNDS = {
-  audits: { most: 500, head: 100 },
-  timeline: { most: 200, head: 50 },
-  recorder: { most: 300, head: RECORDED },
-} as const;
+/** Times the limit of open incidents that may wait for a disk that fails. */
+const UNSAVED = 2;
 /** Most incidents of one answer. */
 const LISTED = 1_000;
 
@@ -45,8 +42,23 @@ export interface IncidentLogOptions {
   readonly file: string;
   readonly host: string;
   readonly clock: Clock;
+  readonly limits: IncidentLimits;
+  /** Identifiers of the containers that exist; null while that is not known. */
+  readonly containers: () => ReadonlySet<string> | null;
   /** Told what an operator should know. */
   readonly onNotice: (message: string) => void;
+}
+
+/** Numbers since the start, but for those that are open now. */
+export interface IncidentStats {
+  /** Not closed; those that somebody has seen among them. */
+  readonly open: Readonly<Record<IncidentKind, number>>;
+  readonly acknowledged: number;
+  /** For the first time or again. */
+  readonly opened: Readonly<Record<IncidentKind, number>>;
+  readonly closedByItself: Readonly<Record<ClosingReason, number>>;
+  /** Why nothing can be written at the moment; null when all is well. */
+  readonly error: string | null;
 }
 
 /** `isNew`: it was opened, for the first time or again. */
@@ -67,15 +79,22 @@ export class IncidentLog {
   /** Incidents whose further evidence listeners have still to be told of. */
   readonly #evidence = new Set<string>();
   readonly #listeners = new Set<IncidentListener>();
+  readonly #upkeep: IncidentUpkeep;
+  readonly #opened = noneOfAnyKind();
+  readonly #closedByItself: Record<ClosingReason, number> = { rested: 0, containerGone: 0, crowded: 0 };
+  readonly #tending: { cancel(): void };
   #saving: { cancel(): void } | null = null;
-  #failing = false;
+  #error: string | null = null;
 
   /** Throws TM_STORE when nothing can be written there. */
   constructor(options: IncidentLogOptions) {
     this.#options = options;
     this.#database = new IncidentDatabase(options.file, options.onNotice);
-    this.#database.prune(options.clock.now() - KEPT);
+    this.#upkeep = new IncidentUpkeep(options.limits, options.containers);
+    this.#prune();
     for (const incident of this.#database.open()) this.#hold(incident);
+    this.#tend();
+    this.#tending = options.clock.every(TEND_EVERY, () => this.#tend());
   }
 
   /** Takes a finding with the audit that tells it. Does not throw: a failing disk is told as a notice. */
@@ -89,16 +108,12 @@ export class IncidentLog {
 
   /** What models learn from also goes into the flight recorders. */
   saw(observations: readonly Observation[]): void {
-    for (const observation of observations) {
-      const time = new Date(observation.time).toISOString();
-      const message = describe(observation);
-      this.#record(observation.container, { time, attackType: null, effect: null, message, audit: null });
-    }
+    for (const observation of observations) this.#record(observation.container, observed(observation));
   }
 
-  /** Oldest first; the newest thousand of them with `all`, else those that are not closed. Throws TM_STORE. */
+  /** The latest first; a thousand of them with `all`, else those that are not closed. Throws TM_STORE. */
   list(all: boolean): readonly IncidentSummary[] {
-    if (!all) return [...this.#held()].sort((a, b) => (a.id < b.id ? -1 : 1)).map(summaryOf);
+    if (!all) return [...this.#held()].sort((a, b) => (a.id < b.id ? 1 : -1)).map(summaryOf);
     this.#save();
     return this.#database.newest(LISTED).map(summaryOf);
   }
@@ -134,20 +149,19 @@ export class IncidentLog {
   /** Throws TM_NOT_FOUND, TM_STORE, and TM_USAGE for one that is closed already. */
   close(id: string, note: string): Incident {
     const closed = this.#operated({ ...this.#unclosed(id), state: "closed", closedAt: this.#now(), note });
-    this.#database.prune(this.#options.clock.now() - KEPT);
+    this.#prune();
     return closed;
   }
 
-  /** How many are not closed. */
-  counts(): Readonly<Record<IncidentKind, number>> {
-    const counts: Record<IncidentKind, number> = {
-      portScan: 0,
-      dataExfiltration: 0,
-      commandAndControl: 0,
-      compromisedContainer: 0,
-    };
-    for (const { kind } of this.#held()) counts[kind]++;
-    return counts;
+  stats(): IncidentStats {
+    const open = noneOfAnyKind();
+    let acknowledged = 0;
+    for (const { kind, state } of this.#held()) {
+      open[kind]++;
+      if (state === "acknowledged") acknowledged++;
+    }
+    const [opened, closedByItself] = [{ ...this.#opened }, { ...this.#closedByItself }];
+    return { open, acknowledged, opened, closedByItself, error: this.#error };
   }
 
   /** Calls back when an incident opens, has more evidence, or was acknowledged or closed. Returns the unsubscriber. */
@@ -158,6 +172,7 @@ export class IncidentLog {
 
   /** Writes what waits. */
   stop(): void {
+    this.#tending.cancel();
     this.#saving?.cancel();
     this.#save();
     this.#database.close();
@@ -177,32 +192,11 @@ export class IncidentLog {
     const before = open ?? this.#again(sign.kind, container.id);
     const incident = before ?? this.#first(sign, container);
     const seen = this.#seen.get(incident.id) ?? 0;
-    const fresh = sign.evidence.filter(({ number }) => number > seen);
-    const events = fresh.map(({ finding, audit }) => eventOf(finding, audit));
-    const audits = keep(
-      incident.audits,
-      fresh.flatMap(({ audit }) => (audit === null || incident.audits.includes(audit) ? [] : [audit])),
-      BOUNDS.audits,
-    );
-    const timeline = keep(incident.timeline, events, BOUNDS.timeline);
-    const changed: Incident = {
-      ...incident,
-      container,
-      summary: sign.summary,
-      lastAt: [incident.lastAt, ...events.map(({ time }) => time)].sort().at(-1)!,
-      count: incident.count + fresh.reduce((sum, { finding }) => sum + finding.count, 0),
-      attackTypes: [...new Set([...incident.attackTypes, ...fresh.map(({ finding }) => finding.attackType)])],
-      audits: [...new Set(audits.kept)],
-      timeline: timeline.kept,
-      omitted: {
-        audits: incident.omitted.audits + audits.omitted,
-        timeline: incident.omitted.timeline + timeline.omitted,
-        recorder: incident.omitted.recorder,
-      },
-    };
+    const changed = withEvidence(incident, sign, seen, container);
     this.#seen.set(incident.id, sign.evidence.at(-1)?.number ?? seen);
     this.#hold(changed);
     this.#change(changed, open === undefined);
+    if (open === undefined) this.#makeRoom(changed.id);
   }
 
   #first(sign: Sign, container: AuditContainer): Incident {
@@ -234,16 +228,7 @@ export class IncidentLog {
     const since = this.#options.clock.now() - REOPENS;
     const closed = this.#attempt(() => this.#database.closed(container, kind, since));
     if (closed === undefined) return undefined;
-    const recorder = keep(closed.recorder, this.#recorders.get(container) ?? [], BOUNDS.recorder);
-    return {
-      ...closed,
-      state: "open",
-      acknowledgedAt: null,
-      closedAt: null,
-      reopened: closed.reopened + 1,
-      recorder: recorder.kept,
-      omitted: { ...closed.omitted, recorder: closed.omitted.recorder + recorder.omitted },
-    };
+    return openAgain(closed, this.#recorders.get(container) ?? []);
   }
 
   #record(container: string, event: IncidentEvent): void {
@@ -252,9 +237,7 @@ export class IncidentLog {
     if (recorder.length > RECORDED) recorder.shift();
     this.#recorders.set(container, recorder);
     for (const incident of [...(this.#open.get(container)?.values() ?? [])]) {
-      const { kept, omitted } = keep(incident.recorder, [event], BOUNDS.recorder);
-      const all = { ...incident.omitted, recorder: incident.omitted.recorder + omitted };
-      const changed = { ...incident, recorder: kept, omitted: all };
+      const changed = withRecorded(incident, [event]);
       this.#hold(changed);
       this.#unsaved.set(changed.id, changed);
       this.#saveLater();
@@ -274,20 +257,78 @@ export class IncidentLog {
   #operated(incident: Incident): Incident {
     this.#database.save([incident]);
     this.#unsaved.delete(incident.id);
-    if (incident.state === "closed") {
-      const kinds = this.#open.get(incident.container.id);
-      kinds?.delete(incident.kind);
-      if (kinds?.size === 0) this.#open.delete(incident.container.id);
-      this.#seen.delete(incident.id);
-      this.#detector.settle(incident.container.id, incident.kind);
-    } else this.#hold(incident);
+    if (incident.state === "closed") this.#leave(incident);
+    else this.#hold(incident);
     this.#tell(incident, false);
     return incident;
   }
 
+  #leave({ id, kind, container }: Incident): void {
+    const kinds = this.#open.get(container.id);
+    kinds?.delete(kind);
+    if (kinds?.size === 0) this.#open.delete(container.id);
+    this.#seen.delete(id);
+    this.#evidence.delete(id);
+    this.#detector.settle(container.id, kind);
+  }
+
+  // ---------------------------------------------------------------------------------------------- by itself
+
+  #tend(): void {
+    for (const closing of this.#upkeep.due([...this.#held()], this.#options.clock.now())) {
+      this.#closeByItself(closing);
+    }
+    this.#makeRoom(null);
+    this.#attempt(() => {
+      this.#save();
+      this.#prune();
+    });
+  }
+
+  #makeRoom(latest: string | null): void {
+    for (const closing of this.#upkeep.crowded([...this.#held()], latest)) {
+      const { incident } = closing;
+      this.#options.onNotice(
+        `incident ${incident.id} (${incident.kind} of \`${incident.container.name}\`) gives way: ` +
+          `more than ${this.#options.limits.limit} are open (incidents.limit)`,
+      );
+      this.#closeByItself(closing);
+    }
+  }
+
+  /** Unlike an operator's closing this one does not wait for the disk; where it fails, it is written later. */
+  #closeByItself({ incident, reason, note }: Closing): void {
+    const closed: Incident = { ...incident, state: "closed", closedAt: this.#now(), note };
+    this.#unsaved.set(closed.id, closed);
+    this.#closedByItself[reason]++;
+    this.#leave(closed);
+    this.#tell(closed, false);
+    this.#saveLater();
+    this.#shed();
+  }
+
+  /** What waits for a disk that fails is bounded: the first that closed are given up. */
+  #shed(): void {
+    const most = UNSAVED * this.#options.limits.limit;
+    for (const [id, { state }] of this.#unsaved) {
+      if (this.#unsaved.size <= most) return;
+      if (state !== "closed") continue;
+      this.#unsaved.delete(id);
+      this.#options.onNotice(`incident ${id} is lost: it closed while nothing could be written`);
+    }
+  }
+
+  /** Throws TM_STORE. */
+  #prune(): void {
+    this.#database.prune(this.#options.clock.now() - this.#options.limits.retention.age);
+  }
+
+  // ---------------------------------------------------------------------------------------------- to the disk
+
   #change(incident: Incident, isNew: boolean): void {
     this.#unsaved.set(incident.id, incident);
     if (isNew) {
+      this.#opened[incident.kind]++;
       this.#attempt(() => this.#save());
       this.#tell(incident, true);
     } else {
@@ -313,16 +354,17 @@ export class IncidentLog {
     if (this.#unsaved.size === 0) return;
     this.#database.save(this.#unsaved.values());
     this.#unsaved.clear();
-    if (this.#failing) this.#options.onNotice("incidents are written again");
-    this.#failing = false;
+    if (this.#error !== null) this.#options.onNotice("incidents are written again");
+    this.#error = null;
   }
 
   #attempt<T>(work: () => T): T | undefined {
     try {
       return work();
     } catch (error) {
-      if (!this.#failing) this.#options.onNotice(error instanceof Error ? error.message : String(error));
-      this.#failing = true;
+      const message = error instanceof Error ? error.message : String(error);
+      if (this.#error === null) this.#options.onNotice(message);
+      this.#error = message;
       this.#saveLater();
       return undefined;
     }
@@ -346,26 +388,6 @@ export class IncidentLog {
   }
 }
 
-/** `list` with `more` behind it; what is too much is left out of the middle, behind the head. */
-function keep<T>(
-  list: readonly T[],
-  more: readonly T[],
-  { most, head }: { readonly most: number; readonly head: number },
-): { readonly kept: readonly T[]; readonly omitted: number } {
-  const all = [...list, ...more];
-  const omitted = Math.max(0, all.length - most);
-  return { kept: omitted === 0 ? all : [...all.slice(0, head), ...all.slice(head + omitted)], omitted };
-}
-
-function eventOf(finding: Finding, audit: string | null): IncidentEvent {
-  const { time, attackType, effect, message } = finding;
-  return { time: new Date(time).toISOString(), attackType, effect, message, audit };
-}
-
-function describe(observation: Observation): string {
-  if (observation.kind === "name") return `looked up ${observation.name}`;
-  if (observation.kind === "internalDestination")
-    return `connected inside to ${observation.subnet} port ${observation.port}`;
-  const did = observation.kind === "outboundPort" ? "connected to the Internet, port" : "listens on port";
-  return `${did} ${observation.port} (IP protocol ${observation.protocol})`;
+function noneOfAnyKind(): Record<IncidentKind, number> {
+  return { portScan: 0, dataExfiltration: 0, commandAndControl: 0, compromisedContainer: 0 };
 }

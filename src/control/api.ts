@@ -39,7 +39,7 @@ export function buildApi(options: ApiOptions): FastifyInstance {
   }
   app.get("/api/v1/events", (_request, reply) => {
     reply.hijack();
-    streamEvents(reply.raw, dependencies.subscribe, clock);
+    streamEvents(reply.raw, dependencies, clock);
   });
   app.get("/metrics", async (_request, reply) => {
     const text = await metricsText(await dependencies.status());

@@ -33,6 +33,8 @@ type Query = Readonly<Record<string, string | number | undefined>>;
 
 export type ControlEvent =
   | { readonly kind: "audit"; readonly record: AuditRecord; readonly isNew: boolean }
+  /** `isNew`: it opened, for the first time or again. */
+  | { readonly kind: "incident"; readonly incident: IncidentSummary; readonly isNew: boolean }
   /** So many were left out because we read too slowly. */
   | { readonly kind: "lost"; readonly count: number };
 
@@ -106,7 +108,7 @@ export class ControlClient {
     return this.#post("/api/v1/unblock", { container });
   }
 
-  /** Opens the stream of audits; the subscription holds when this resolves. The stream ends with TM_UNREACHABLE. */
+  /** Opens the stream of audits and incidents; the subscription holds when this resolves. The stream ends with TM_UNREACHABLE. */
   async events(): Promise<AsyncGenerator<ControlEvent, never>> {
     const response = await this.#send("GET", "/api/v1/events", undefined, DEADLINE);
     return this.#read(response);
@@ -242,6 +244,9 @@ function eventOf(block: string): ControlEvent | null {
   }
   if (event === "audit" || event === "auditRepeated") {
     return { kind: "audit", record: JSON.parse(data) as AuditRecord, isNew: event === "audit" };
+  }
+  if (event === "incident" || event === "incidentChanged") {
+    return { kind: "incident", incident: JSON.parse(data) as IncidentSummary, isNew: event === "incident" };
   }
   if (event === "lost") return { kind: "lost", count: (JSON.parse(data) as { count: number }).count };
   return null;

@@ -1,4 +1,4 @@
-/** Audits as Server-Sent Events (WHATWG HTML, section 9.2), bounded per client. */
+/** Audits and incidents as Server-Sent Events (WHATWG HTML, section 9.2), bounded per client. */
 import type { ServerResponse } from "node:http";
 import type { AuditRecord } from "../audit/record.ts";
 import type { Clock } from "../clock.ts";
@@ -9,10 +9,10 @@ const HEARTBEAT = 15_000;
 /** Bytes that may wait for a client that reads slowly; what does not fit is left out and counted to it. */
 const BACKLOG = 4 << 20;
 
-/** Writes every audit to `response` until it is closed. The subscription holds once the headers are sent. */
+/** Writes all of them to `response` until it is closed. The subscriptions hold once the headers are sent. */
 export function streamEvents(
   response: ServerResponse,
-  subscribe: ControlDependencies["subscribe"],
+  dependencies: Pick<ControlDependencies, "subscribe" | "subscribeIncidents">,
   clock: Clock,
 ): void {
   let lost = 0;
@@ -27,14 +27,18 @@ export function streamEvents(
     }
     response.write(`${id === undefined ? "" : `id: ${id}\n`}event: ${event}\ndata: ${data}\n\n`);
   };
-  const leave = subscribe((record: AuditRecord, isNew: boolean) =>
+  const leaveAudits = dependencies.subscribe((record: AuditRecord, isNew: boolean) =>
     send(isNew ? "audit" : "auditRepeated", JSON.stringify(record), record.id),
+  );
+  const leaveIncidents = dependencies.subscribeIncidents((incident, isNew) =>
+    send(isNew ? "incident" : "incidentChanged", JSON.stringify(incident), incident.id),
   );
   const heartbeat = clock.every(HEARTBEAT, () => {
     if (response.writableLength === 0) response.write(": still here\n\n");
   });
   response.on("close", () => {
-    leave();
+    leaveAudits();
+    leaveIncidents();
     heartbeat.cancel();
   });
   // The write fails when the client has gone; `close` follows and tidies up.
@@ -44,5 +48,5 @@ export function streamEvents(
     "cache-control": "no-store",
     connection: "keep-alive",
   });
-  response.write(": audits\n\n");
+  response.write(": audits and incidents\n\n");
 }

@@ -24,7 +24,7 @@ export async function metricsText(status: StatusReport): Promise<string> {
     const metric = type === "counter" ? new Counter(settings) : new Gauge(settings);
     for (const { value, labels = {} } of samples) metric.inc(labels, value);
   };
-  const { dns, packets, queue, audits, dropped } = status;
+  const { dns, packets, queue, audits, incidents, dropped } = status;
   const up = (yes: boolean): number => (yes ? 1 : 0);
 
   write("gauge", "info", "Version and host; always 1", [
@@ -184,5 +184,22 @@ export async function metricsText(status: StatusReport): Promise<string> {
   write("gauge", "audits_stored", "Records in the database", audits.stored);
   write("gauge", "audits_bytes", "Bytes of the audit database in use", audits.bytes);
   write("gauge", "audits_failing", "1 while audits cannot be written", up(audits.error !== null));
+
+  const ofEachKind = (counts: Readonly<Record<string, number>>): readonly Sample[] =>
+    Object.entries(counts).map(([kind, value]) => ({ value, labels: { kind } }));
+  write("gauge", "incidents_open", "Incidents that are not closed", ofEachKind(incidents.open));
+  write("gauge", "incidents_acknowledged", "Open incidents that somebody has seen", incidents.acknowledged);
+  write(
+    "counter",
+    "incidents_opened_total",
+    "Incidents that opened, for the first time or again",
+    ofEachKind(incidents.opened),
+  );
+  write("counter", "incidents_closed_by_itself_total", "Incidents that closed without an operator", [
+    { value: incidents.closedByItself.rested, labels: { reason: "rested" } },
+    { value: incidents.closedByItself.containerGone, labels: { reason: "container_gone" } },
+    { value: incidents.closedByItself.crowded, labels: { reason: "crowded" } },
+  ]);
+  write("gauge", "incidents_failing", "1 while incidents cannot be written", up(incidents.error !== null));
   return registry.metrics();
 }

@@ -11,7 +11,9 @@ export function openApiDocument(version: string): Json {
     const path = route.path.replace(/:(\w+)/g, "{$1}");
     paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route) };
   }
-  paths["/api/v1/events"] = { get: streamed("Audits as they are committed", "text/event-stream", EVENTS) };
+  paths["/api/v1/events"] = {
+    get: streamed("Audits and incidents as they come", "text/event-stream", EVENTS),
+  };
   paths["/metrics"] = { get: streamed("Prometheus metrics", "text/plain", "Prometheus text format 0.0.4") };
   paths["/api/openapi.json"] = { get: streamed("This description", "application/json", "OpenAPI 3.1") };
   return {
@@ -28,7 +30,9 @@ export function openApiDocument(version: string): Json {
 
 const EVENTS =
   "Server-Sent Events. `audit`: a new record, `auditRepeated`: one told before whose count has risen (data: the record, " +
-  'id: its id). `lost`: data `{"count": N}`, so many were left out because the client reads too slowly.';
+  "id: its id). `incident`: one that opened, for the first time or again, `incidentChanged`: one that has more evidence, or " +
+  "was acknowledged or closed (data: what the list of incidents tells of it, id: its id). " +
+  '`lost`: data `{"count": N}`, so many were left out because the client reads too slowly.';
 
 function operation(route: Route): Json {
   return {

@@ -13,6 +13,13 @@ const time = z.iso.datetime({ precision: 3 });
 const seconds = z.number().nonnegative();
 const finding = z.enum(["alert", "prevent", "block"]);
 const effect = z.enum(["disable", "alert", "prevent", "block"]);
+export const INCIDENT_KINDS = [
+  "portScan",
+  "dataExfiltration",
+  "commandAndControl",
+  "compromisedContainer",
+] as const;
+const ofEachKind = z.record(z.enum(INCIDENT_KINDS), count);
 const modelState = z.enum(["learning", "active", "archived", "manual"]);
 
 export const reason = z.object({
@@ -257,6 +264,15 @@ export const statusReport = z.object({
     oldest: time.nullable(),
     error: z.string().nullable().describe("Why nothing can be written at the moment"),
   }),
+  incidents: z.object({
+    open: ofEachKind.describe("Not closed, acknowledged ones among them"),
+    acknowledged: count,
+    opened: ofEachKind.describe("For the first time or again"),
+    closedByItself: z
+      .object({ rested: count, containerGone: count, crowded: count })
+      .describe("No new evidence for long; the container gone for long; too many open"),
+    error: z.string().nullable().describe("Why nothing can be written at the moment"),
+  }),
   dropped: z.object({
     findings: count.describe("Lost between the data thread and the audit log"),
     observations: count.describe("Lost between the data thread and the models"),
@@ -353,13 +369,6 @@ export const modelChange = z.discriminatedUnion("action", [
 export const modelFile = z
   .looseObject({ format: z.literal("tidesman-model"), version: z.literal(1) })
   .describe("A model as a file, as docs/models.md describes it");
-
-export const INCIDENT_KINDS = [
-  "portScan",
-  "dataExfiltration",
-  "commandAndControl",
-  "compromisedContainer",
-] as const;
 
 const incidentEvent = z.object({
   time,

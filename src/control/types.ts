@@ -57,6 +57,11 @@ export interface ControlDependencies {
   audits(filter: AuditFilter): Promise<readonly AuditRecord[]>;
   /** Calls back after each commit; `isNew` is false when only the count rose. Returns the unsubscriber. */
   subscribe(listener: (record: AuditRecord, isNew: boolean) => void): () => void;
+  /**
+   * Calls back when an incident opens, for the first time or again (`isNew`), has more evidence, or was acknowledged or
+   * closed. Returns the unsubscriber.
+   */
+  subscribeIncidents(listener: (incident: IncidentSummary, isNew: boolean) => void): () => void;
   /** The open ones, or all; the latest first. */
   incidents(all: boolean): Promise<readonly IncidentSummary[]>;
   /** By identifier or its unambiguous beginning. Throws TM_NOT_FOUND; as do those below. */

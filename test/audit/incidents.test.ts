@@ -9,6 +9,8 @@ import type { AttackType, Finding } from "../../src/policy/types.ts";
 import { lookup, START, web } from "./finding.ts";
 
 const MINUTE = 60_000;
+const DAY = 86_400_000;
+const LIMITS = { closeAfter: 7 * DAY, closeGoneAfter: 3 * DAY, limit: 500, retention: { age: 90 * DAY } };
 
 function found(attackType: AttackType, time: number, message = attackType as string): Finding {
   return lookup(`${attackType.toLowerCase()}.example`, time, { attackType, message, reasons: [] });
@@ -96,7 +98,8 @@ t.test("the life of an incident", async (t) => {
   const clock = new ManualClock(START);
   const file = join(t.testdir(), "incidents.db");
   const notices: string[] = [];
-  const options = { file, host: "h1", clock, onNotice: (message: string) => void notices.push(message) };
+  const onNotice = (message: string): void => void notices.push(message);
+  const options = { file, host: "h1", clock, limits: LIMITS, containers: () => null, onNotice };
   let log = new IncidentLog(options);
   const told: [IncidentSummary, boolean][] = [];
   log.subscribe((incident, isNew) => void told.push([incident, isNew]));
@@ -123,9 +126,14 @@ t.test("the life of an incident", async (t) => {
     shown.recorder.map(({ audit }) => audit),
     [null, "A0", "A1", "A2", "A2"],
   );
-  t.equal(log.counts().portScan, 1);
+  t.match(log.stats(), {
+    open: { portScan: 1, dataExfiltration: 0 },
+    acknowledged: 0,
+    opened: { portScan: 1 },
+  });
 
   log.acknowledge(id, "seen");
+  t.match(log.stats(), { open: { portScan: 1 }, acknowledged: 1 });
   log.stop();
   log = new IncidentLog(options);
   t.match(log.list(false), [{ id, state: "acknowledged", note: "seen", count: 3 }], "it survives a restart");
@@ -143,6 +151,12 @@ t.test("the life of an incident", async (t) => {
   scan("A4");
   t.equal(log.list(false).length, 1);
   t.not(log.list(false)[0]?.id, id, "later it is another");
+  t.strictSame(
+    log.list(true).map((one) => one.id),
+    [log.list(false)[0]?.id, id],
+    "the latest first",
+  );
+  t.match(log.stats(), { open: { portScan: 1 }, opened: { portScan: 2 }, error: null });
   log.stop();
   t.strictSame(notices, []);
 });
@@ -153,6 +167,8 @@ t.test("lists of an incident are bounded; its beginning and its end stay", async
     file: join(t.testdir(), "incidents.db"),
     host: "h1",
     clock,
+    limits: LIMITS,
+    containers: () => null,
     onNotice: t.fail,
   });
   for (let index = 0; index < 600; index++) {

@@ -5,7 +5,7 @@ import { ManualClock } from "../../src/clock.ts";
 import { buildApi } from "../../src/control/api.ts";
 import { ROUTES } from "../../src/control/routes.ts";
 import { TidesmanError } from "../../src/errors.ts";
-import { audit, fold, modelFile, Script } from "./scripted.ts";
+import { audit, fold, incidentSummary, modelFile, Script } from "./scripted.ts";
 
 function api(script = new Script(), clock = new ManualClock()) {
   const errors: unknown[] = [];
@@ -140,6 +140,10 @@ t.test("metrics are Prometheus text", async (t) => {
   t.match(text, "tidesman_queue_overflow_total 7");
   t.match(text, 'tidesman_feed_entries{feed="urlhaus"} 123456');
   t.match(text, "tidesman_policy_reload_refused 1");
+  t.match(text, 'tidesman_incidents_open{kind="portScan"} 2');
+  t.match(text, "tidesman_incidents_acknowledged 1");
+  t.match(text, 'tidesman_incidents_opened_total{kind="portScan"} 5');
+  t.match(text, 'tidesman_incidents_closed_by_itself_total{reason="container_gone"} 1');
 });
 
 t.test(
@@ -167,13 +171,18 @@ t.test(
         await setTimeout(2);
       }
     };
-    await until(": audits\n\n");
-    t.equal(script.subscribers, 1);
+    await until(": audits and incidents\n\n");
+    t.equal(script.subscribers, 2);
     script.emit(audit(1));
     script.emit(audit(1, { count: 2 }), false);
     await until('"count":2');
     t.match(text, `id: ${audit(1).id}\nevent: audit\ndata: {`);
     t.match(text, "event: auditRepeated\ndata: {");
+    script.emitIncident(incidentSummary);
+    script.emitIncident({ ...incidentSummary, state: "closed", note: "done" }, false);
+    await until('"note":"done"');
+    t.match(text, `id: ${incidentSummary.id}\nevent: incident\ndata: ${JSON.stringify(incidentSummary)}\n\n`);
+    t.match(text, "event: incidentChanged\ndata: {");
     clock.advance(15_000);
     await until(": still here\n\n");
 

@@ -21,6 +21,7 @@ async function world(
 
 const READING: readonly (readonly [args: string, status: number, expected: RegExp])[] = [
   ["status", 0, /^packets +5,000: 4,900 allowed/m],
+  ["status", 0, /^incidents +3 open: 2 portScan, 1 commandAndControl; 1 acknowledged$/m],
   ["containers", 0, /^web-frontend.*running.*172\.17/m],
   ["models", 0, /nginx:1\.27 +learning +50 %/],
   ["models list", 0, /nginx:1\.27/],

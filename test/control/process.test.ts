@@ -6,7 +6,18 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import t, { type Test } from "tap";
 import type { AuditRecord } from "../../src/audit/record.ts";
-import { audit, finish, fold, type Ran, Script, serve, start, tidesman, within } from "./scripted.ts";
+import {
+  audit,
+  finish,
+  fold,
+  incidentSummary,
+  type Ran,
+  Script,
+  serve,
+  start,
+  tidesman,
+  within,
+} from "./scripted.ts";
 
 /** A control server and a way to ask it with the real command. Socket paths are short, so the folder is too. */
 async function world(
@@ -93,6 +104,40 @@ t.test(
     );
   },
 );
+
+t.test("incidents --follow: what is open, then what opens, changes and closes; no audits", async (t) => {
+  const runtime = mkdtempSync(join(tmpdir(), "tm-follow-"));
+  t.teardown(() => rmSync(runtime, { recursive: true, force: true }));
+  const script = new Script();
+  const { server } = await serve(runtime, script);
+  const child = start(["--runtime-dir", runtime, "incidents", "list", "--follow"]);
+  let text = "";
+  child.stdout?.setEncoding("utf8").on("data", (more: string) => {
+    text += more;
+  });
+  const until = async (wanted: string): Promise<void> => {
+    const signal = AbortSignal.timeout(60_000);
+    while (!text.includes(wanted)) await once(child.stdout!, "data", { signal });
+  };
+  await until("scanned 26 ports");
+  script.emitIncident(incidentSummary, false);
+  script.emit(audit(1));
+  script.emitIncident({ ...incidentSummary, id: "01KB2", kind: "dataExfiltration", count: 1_000 });
+  script.emitIncident({ ...incidentSummary, state: "closed", note: "a test of ours" }, false);
+  await until("a test of ours");
+  await server.close();
+  t.equal(await new Promise((resolve) => child.on("close", resolve)), 3);
+  const lines = text.trimEnd().split("\n");
+  t.match(lines, [
+    / open portScan web x2 01KB0+1$/,
+    "    scanned 26 ports of 203.0.113.10",
+    / open dataExfiltration web x1,000 01KB2$/,
+    "    scanned 26 ports",
+    / closed portScan web x2 01KB0+1$/,
+    "    scanned 26 ports of 203.0.113.10 (a test of ours)",
+  ]);
+  t.equal(lines.length, 6, "what was told is not told again");
+});
 
 const SCRIPT = "/usr/bin/script";
 const noTerminal = !existsSync(SCRIPT) && "there is no `script` command to make a terminal with";

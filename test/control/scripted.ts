@@ -15,6 +15,7 @@ import type {
   ControlDependencies,
   FeedReport,
   IncidentReport,
+  IncidentSummary,
   ModelChange,
   ModelDetail,
   PolicyReport,
@@ -116,6 +117,11 @@ export const incident: IncidentReport = {
   recorder: [{ time: TIME, attackType: null, effect: null, message: "looked up good.example", audit: null }],
   omitted: { audits: 0, timeline: 1, recorder: 0 },
 };
+
+const { audits: _audits, timeline: _timeline, recorder: _recorder, omitted: _omitted, ...summary } = incident;
+
+/** The same without its evidence. */
+export const incidentSummary: IncidentSummary = summary;
 
 export const status: StatusReport = {
   version: "0.1.0",
@@ -219,6 +225,13 @@ export const status: StatusReport = {
     stored: 60,
     bytes: 98_304,
     oldest: TIME,
+    error: null,
+  },
+  incidents: {
+    open: { portScan: 2, dataExfiltration: 0, commandAndControl: 1, compromisedContainer: 0 },
+    acknowledged: 1,
+    opened: { portScan: 5, dataExfiltration: 0, commandAndControl: 1, compromisedContainer: 0 },
+    closedByItself: { rested: 2, containerGone: 1, crowded: 1 },
     error: null,
   },
   dropped: { findings: 0, observations: 0 },
@@ -379,8 +392,13 @@ export class Script implements ControlDependencies {
   feedError: string | null = null;
   readonly #listeners = new Set<(record: AuditRecord, isNew: boolean) => void>();
 
+  readonly #incidentListeners = new Set<(incident: IncidentSummary, isNew: boolean) => void>();
+
   get subscribers(): number {
-    return this.#listeners.size;
+    return this.#listeners.size + this.#incidentListeners.size;
+  }
+  emitIncident(incident: IncidentSummary, isNew = true): void {
+    for (const listener of this.#incidentListeners) listener(incident, isNew);
   }
   emit(record: AuditRecord, isNew = true): void {
     for (const listener of this.#listeners) listener(record, isNew);
@@ -411,14 +429,7 @@ export class Script implements ControlDependencies {
     this.#answer(`importModel ${JSON.stringify(file)}`, { ...modelSummary, locked: true });
   feeds = () => this.#answer("feeds", [feed]);
   incidents = (all: boolean) => {
-    const {
-      audits: _audits,
-      timeline: _timeline,
-      recorder: _recorder,
-      omitted: _omitted,
-      ...summary
-    } = incident;
-    return this.#answer(`incidents ${all}`, [summary]);
+    return this.#answer(`incidents ${all}`, [incidentSummary]);
   };
   incident = (id: string) => {
     if (!incident.id.startsWith(id))
@@ -451,6 +462,10 @@ export class Script implements ControlDependencies {
   subscribe = (listener: (record: AuditRecord, isNew: boolean) => void) => {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
+  };
+  subscribeIncidents = (listener: (incident: IncidentSummary, isNew: boolean) => void) => {
+    this.#incidentListeners.add(listener);
+    return () => void this.#incidentListeners.delete(listener);
   };
   audits = (filter: AuditFilter) => {
     let found = this.stored.filter((one) => filter.after === undefined || one.id > filter.after);

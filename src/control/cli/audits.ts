@@ -5,7 +5,7 @@ import { ATTACK_TYPES } from "../../policy/types.ts";
 import type { ControlClient } from "../client.ts";
 import { parseMoment } from "../moment.ts";
 import { type Attach, type Context, connect, DONE, JSON_OPTION, type JsonOption } from "./context.ts";
-import { effectColour, localTime, number, plural, wrap } from "./layout.ts";
+import { effectColour, localTime, lostEvents, number, plural, wrap } from "./layout.ts";
 import type { Output } from "./output.ts";
 
 interface AuditsOptions extends JsonOption {
@@ -97,13 +97,12 @@ async function follow(
   });
   for (;;) {
     const { value: event } = await events.next();
-    if (event.kind === "lost") {
-      complain(
-        `tidesman: ${number(event.count)} audits were left out: they came faster than they were read\n`,
-      );
-    } else if (matches(event.record, options) && (written.get(event.record.id) ?? 0) < event.record.count) {
-      written.delete(event.record.id);
-      write([event.record]);
+    if (event.kind === "lost") complain(lostEvents(event.count));
+    if (event.kind !== "audit") continue;
+    const { record } = event;
+    if (matches(record, options) && (written.get(record.id) ?? 0) < record.count) {
+      written.delete(record.id);
+      write([record]);
     }
   }
 }

@@ -10,10 +10,12 @@ import {
   JSON_OPTION,
   type JsonOption,
 } from "./context.ts";
-import { localTime, number } from "./layout.ts";
+import { localTime, lostEvents, number, wrap } from "./layout.ts";
+import type { Output } from "./output.ts";
 
 interface ListOptions extends JsonOption {
   readonly all?: boolean;
+  readonly follow?: boolean;
 }
 interface NoteOptions extends JsonOption {
   readonly note?: string;
@@ -25,6 +27,7 @@ export function define(program: Command, attach: Attach): void {
     .command("list", { isDefault: true })
     .description("list open incidents, the latest first")
     .option("--all", "closed ones too")
+    .option("-f, --follow", "oldest first, and go on with what opens, changes or is closed")
     .option(...JSON_OPTION);
   const show = incidents
     .command("show <id>")
@@ -56,7 +59,9 @@ export function define(program: Command, attach: Attach): void {
   });
 }
 
-const listIncidents: Action<ListOptions> = async (context, { all, json }) => {
+const listIncidents: Action<ListOptions> = async (context, options) => {
+  if (options.follow === true) return follow(context, options);
+  const { all, json } = options;
   const { output } = context;
   const incidents = await (await connect(context)).incidents(all === true);
   if (json === true) output.jsonLines(incidents);
@@ -84,6 +89,39 @@ const listIncidents: Action<ListOptions> = async (context, { all, json }) => {
   }
   return DONE;
 };
+
+/** Subscribes before it reads what there is, so that nothing falls between; what it has written it does not repeat. */
+async function follow(context: Context, options: ListOptions): Promise<never> {
+  const { output, complain } = context;
+  const client = await connect(context);
+  const events = await client.events();
+  const written = new Map<string, string>();
+  const tell = (incident: IncidentSummary): void => {
+    const text = JSON.stringify(incident);
+    if (written.get(incident.id) === text) return;
+    if (incident.state === "closed") written.delete(incident.id);
+    else written.set(incident.id, text);
+    if (options.json === true) output.jsonLines([incident]);
+    else writeLine(output, incident);
+  };
+  for (const incident of [...(await client.incidents(options.all === true))].reverse()) tell(incident);
+  for (;;) {
+    const { value: event } = await events.next();
+    if (event.kind === "lost") complain(lostEvents(event.count));
+    if (event.kind === "incident") tell(event.incident);
+  }
+}
+
+/** Two lines: when, what, who; and what was seen. */
+function writeLine(output: Output, incident: IncidentSummary): void {
+  const { id, kind, state, container, summary, note, lastAt, closedAt, count } = incident;
+  const head = `${localTime(closedAt ?? lastAt)} ${state} ${kind} ${container.name} x${number(count)} ${id}`;
+  const noted = note === null ? "" : ` (${note})`;
+  output.lines([
+    ...wrap(head, output.width, "    "),
+    ...wrap(`    ${summary}${noted}`, output.width, "    "),
+  ]);
+}
 
 function write({ output }: Context, incident: IncidentReport, json: boolean): typeof DONE {
   if (json) {

@@ -122,6 +122,11 @@ export function plural(count: number, noun: string): string {
   return `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
+/** What a follower is told of a gap. */
+export function lostEvents(count: number): string {
+  return `tidesman: ${plural(count, "event")} left out: they came faster than they were read\n`;
+}
+
 /** `sha256:` and twelve characters of a digest, with whatever stands behind the digest. */
 export function shortDigest(key: string): string {
   return key.replace(/^(sha256:[0-9a-f]{12})[0-9a-f]+/, "$1");

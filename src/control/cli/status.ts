@@ -68,6 +68,7 @@ function writeStatus(output: Output, status: StatusReport): void {
       "audits",
       `${number(audits.stored)} stored in ${bytes(audits.bytes)}${audits.oldest === null ? "" : ` since ${localTime(audits.oldest)}`}`,
     ],
+    ["incidents", ...incidents(status)],
     ...losses(status),
   ];
   output.facts(facts);
@@ -97,9 +98,18 @@ function feeds(status: StatusReport): string {
   return `${number(used.length)} in use with ${number(entries)} entries${trouble}`;
 }
 
+function incidents({ incidents: { open, acknowledged } }: StatusReport): [string, Colour | null] {
+  const kinds = Object.entries(open).filter(([, count]) => count > 0);
+  const total = kinds.reduce((sum, [, count]) => sum + count, 0);
+  if (total === 0) return ["none open", null];
+  const each = kinds.map(([kind, count]) => `${number(count)} ${kind}`).join(", ");
+  const seen = acknowledged === 0 ? "" : `; ${number(acknowledged)} acknowledged`;
+  return [`${number(total)} open: ${each}${seen}`, total > acknowledged ? "red" : "yellow"];
+}
+
 /** What was lost or went wrong, and only if it did. */
 function losses(status: StatusReport): Fact[] {
-  const { dns, packets, queue, audits, dropped } = status;
+  const { dns, packets, queue, audits, incidents, dropped } = status;
   const counted: readonly (readonly [number, string])[] = [
     [queue.overflow, "packets found the queue full"],
     [queue.overruns, "packets lost to a full socket buffer"],
@@ -118,10 +128,12 @@ function losses(status: StatusReport): Fact[] {
     [dns.silences, "times an upstream was silent"],
     [audits.dropped + dropped.findings, "findings lost before they were stored"],
     [dropped.observations, "observations lost before they were learned"],
+    [incidents.closedByItself.crowded, "incidents gave way to others, because too many were open"],
   ];
   const facts = counted
     .filter(([count]) => count > 0)
     .map(([count, what]): Fact => ["counted", `${number(count)} ${what}`, "yellow"]);
   if (audits.error !== null) facts.push(["audits", `cannot be written: ${audits.error}`, "red"]);
+  if (incidents.error !== null) facts.push(["incidents", `cannot be written: ${incidents.error}`, "red"]);
   return facts;
 }
