@@ -28,9 +28,9 @@ import { SuffixHash } from "./hash.ts";
 import { BitWriter, CONTEXTS, type CodeSets, learnCodes, NameCoder, SYMBOLS } from "./name-code.ts";
 
 /** Slots filled on average: the fewer, the shorter the probes; the more, the smaller the table. */
-const LOAD = 0.85;
+const LOAD = 0.9;
 /** Names that the codes are learned from. */
-const SAMPLE = 0x10000;
+const SAMPLE = 0x40000;
 const MARKER = 0xffffffff;
 
 /** `lists`: for each feed its names (`ParsedList.entries`); empty for feeds of addresses. */

@@ -120,15 +120,23 @@ export class NameCoder {
     this.#sets = Uint32Array.from(contexts, (set) => set * SYMBOLS);
     this.#codes = new Uint32Array(lengths.length);
     this.#likely = new Uint8Array(lengths.length);
+    const codes = new Uint16Array(MAX_LENGTH + 2);
+    const places = new Uint8Array(MAX_LENGTH + 2);
     for (let set = 0; set < lengths.length; set += SYMBOLS) {
-      let code = 0;
-      let next = set;
-      for (let length = 1; length <= MAX_LENGTH; length++, code <<= 1) {
-        for (let at = set; at < set + SYMBOLS; at++) {
-          if (lengths[at] !== length) continue;
-          this.#codes[at] = (reversed(code++, length) << 4) | length;
-          this.#likely[next++] = at - set;
-        }
+      // The first code of each length and its place among the likely ones, then a code and a place for each symbol.
+      codes.fill(0);
+      places.fill(0);
+      for (let at = set; at < set + SYMBOLS; at++) places[lengths[at]! + 1]!++;
+      places[1] = 0;
+      for (let length = 1; length <= MAX_LENGTH; length++) {
+        codes[length + 1] = (codes[length]! + places[length + 1]!) << 1;
+        places[length + 1]! += places[length]!;
+      }
+      for (let at = set; at < set + SYMBOLS; at++) {
+        const length = lengths[at]!;
+        if (length === 0) continue;
+        this.#codes[at] = (reversed(codes[length]!++, length) << 4) | length;
+        this.#likely[set + places[length]!++] = at - set;
       }
     }
   }
@@ -238,10 +246,13 @@ export function bitsAt(words: Uint32Array, word: number, shift: number): number 
   return (words[word]! >>> shift) | ((words[word + 1]! << 1) << (31 - shift));
 }
 
+/** The lowest `length` (at most 16) bits in reversed order. */
 function reversed(code: number, length: number): number {
-  let result = 0;
-  for (let bit = 0; bit < length; bit++) result |= ((code >>> bit) & 1) << (length - 1 - bit);
-  return result;
+  let bits = ((code & 0x5555) << 1) | ((code >>> 1) & 0x5555);
+  bits = ((bits & 0x3333) << 2) | ((bits >>> 2) & 0x3333);
+  bits = ((bits & 0x0f0f) << 4) | ((bits >>> 4) & 0x0f0f);
+  bits = ((bits & 0x00ff) << 8) | (bits >>> 8);
+  return bits >>> (16 - length);
 }
 
 /** Bits that are written one after the other, the first one lowest. */
