@@ -16,8 +16,9 @@ const PORTS = { upstream: 5300, proxy: 5321, dnsmasq: 5322, unbound: 5323 };
 const PATIENCE = 90;
 const NAMES = 1000;
 const WINDOW = 128;
-/** Lookups under way at once while a list is taken over: some tens of thousands a second. */
-const QUIET_WINDOW = 2;
+/** Lookups a second while a list is taken over, and the most sent at once. */
+const PACE = 20_000;
+const PACE_WINDOW = 512;
 const SWAPS = 8;
 
 export interface Held {
@@ -38,17 +39,18 @@ export interface HoldingFigures {
   readonly write: number;
   readonly read: number;
   readonly takeOver: number;
-  /** p99 in µs at `rate` lookups a second, without and with lists being taken over. */
-  readonly rate: number;
-  readonly calm: number;
-  readonly swapping: number;
+  /** Lookups answered each second, without and with lists being taken over; times in µs from when they were due. */
+  readonly calm: Rates;
+  readonly swapping: Rates;
   /** MB of the whole daemon without feeds, with the list, and after the list was updated. */
   readonly daemon: { readonly idle: number; readonly loaded: number; readonly updated: number };
 }
 
-interface Rates {
+export interface Rates {
   readonly rate: number;
   readonly p99: number;
+  readonly most: number;
+  readonly unanswered: number;
 }
 
 export async function measureHolding(seconds: number): Promise<HoldingFigures> {
@@ -135,15 +137,21 @@ async function serving<Result>(
   }
 }
 
-async function load(namespace: Namespace, port: number, seconds: number, window: number): Promise<Rates> {
-  return JSON.parse(await namespace.output("load.ts", [port, seconds, window, NAMES], 1)) as Rates;
+async function load(
+  namespace: Namespace,
+  port: number,
+  seconds: number,
+  window: number,
+  pace = 0,
+): Promise<Rates> {
+  return JSON.parse(await namespace.output("load.ts", [port, seconds, window, NAMES, pace], 1)) as Rates;
 }
 
 async function measureSwap(
   namespace: Namespace,
   folder: string,
   seconds: number,
-): Promise<Pick<HoldingFigures, "takeOver" | "rate" | "calm" | "swapping">> {
+): Promise<Pick<HoldingFigures, "takeOver" | "calm" | "swapping">> {
   const child = await namespace.node("proxy.ts", [PORTS.proxy, PORTS.upstream, folder], 0);
   try {
     const times: number[] = [];
@@ -152,17 +160,18 @@ async function measureSwap(
       child.process.stdin?.write("\n");
       times.push(Number(String((await told)[0])));
     };
-    await load(namespace, PORTS.proxy, seconds, QUIET_WINDOW);
-    const calm = await load(namespace, PORTS.proxy, seconds * 2, QUIET_WINDOW);
-    const loading = load(namespace, PORTS.proxy, seconds * 2, QUIET_WINDOW);
+    const paced = (): Promise<Rates> => load(namespace, PORTS.proxy, seconds * 2, PACE_WINDOW, PACE);
+    await paced();
+    const calm = await paced();
+    const loading = paced();
     await wait(600);
     for (let round = 0; round < SWAPS; round++) {
       await swap();
       await wait((seconds * 1000) / SWAPS);
     }
-    const { p99 } = await loading;
+    const swapping = await loading;
     times.sort((a, b) => a - b);
-    return { takeOver: times[times.length >> 1] ?? 0, rate: calm.rate, calm: calm.p99, swapping: p99 };
+    return { takeOver: times[times.length >> 1] ?? 0, calm, swapping };
   } finally {
     await child.end();
   }

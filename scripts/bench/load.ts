@@ -1,13 +1,15 @@
 /**
- * A closed-loop DNS load generator on the project's own batched sockets, since dnsperf stops far below what the faster
- * servers do. Arguments: PORT SECONDS WINDOW NAMES; with 0 names every one is new. Prints one JSON object: answers per
- * second, their latency in µs, and all answers with those before the measurement.
+ * A DNS load generator on the project's own batched sockets, since dnsperf stops far below what the faster servers do.
+ * Arguments: PORT SECONDS WINDOW NAMES [RATE]; with 0 names every one is new. Without a rate each answer lets the next
+ * question go (a closed loop); with one, so many questions go each second whatever comes back, and latency counts from
+ * when a question was due: a server that stands still is charged for all that it kept waiting. Prints one JSON object:
+ * answers per second, their latency in µs, what got no answer, and all answers with those before the measurement.
  */
 import { loadNative } from "../../src/native/native.ts";
 import { SLOT } from "../../src/native/types.ts";
 import { freshQuery, queryFor, setSerial } from "./names.ts";
 
-const [port = 5310, seconds = 3, window = 128, names = 1000] = process.argv.slice(2).map(Number);
+const [port = 5310, seconds = 3, window = 128, names = 1000, pace = 0] = process.argv.slice(2).map(Number);
 const BATCH = 64;
 const SLOT_SIZE = 1024;
 const LOST_AFTER = 800;
@@ -21,11 +23,15 @@ const queries = fresh ? [freshQuery(serial)] : Array.from({ length: names }, (_,
 const native = loadNative();
 const sentAt = new Float64Array(65536);
 const latencies = new Float64Array(1 << 22);
+/** Whether questions go by the clock rather than by answers. */
+let paced = false;
 let measured = 0;
 let answered = 0;
 let id = 0;
 let next = 0;
 let measuring = false;
+/** Questions without an answer while it was measured. */
+let unanswered = 0;
 
 const arena = native.openUdpArena(
   { slots: BATCH + window, slotSize: SLOT_SIZE, maxSends: window + BATCH, rounds: 4 },
@@ -39,7 +45,7 @@ const arena = native.openUdpArena(
       sentAt[reply] = 0;
       answered++;
       if (measuring && measured < latencies.length) latencies[measured++] = now - sent;
-      ask(BATCH + slot, socket, now);
+      if (!paced) ask(BATCH + slot, socket, now);
     }
   },
 );
@@ -83,8 +89,20 @@ const lost = setInterval(() => {
     sentAt[one] = 0;
     count++;
   }
-  fill(Math.min(count, window));
+  if (measuring) unanswered += count;
+  if (!paced) fill(Math.min(count, window));
 }, 200);
+
+/** Sends what is due, again and again; no timer is fine enough. */
+function sendDue(began: number, sent: number): void {
+  const now = performance.now();
+  const due = Math.min(Math.floor(((now - began) * pace) / 1000) - sent, window);
+  for (let index = 0; index < due; index++) {
+    ask(BATCH + index, socket.index, began + ((sent + index + 1) * 1000) / pace);
+  }
+  if (due > 0) arena.flush();
+  if (paced) setImmediate(sendDue, began, sent + Math.max(due, 0));
+}
 
 // Warm: every name once, so that what is measured is answered from the cache; new names, so that the server is.
 fill(fresh ? window : Math.min(window, names));
@@ -96,14 +114,19 @@ const warm = setInterval(() => {
   measuring = true;
   const before = answered;
   const began = performance.now();
+  if (pace > 0) {
+    paced = true;
+    sendDue(began, 0);
+  }
   setTimeout(() => {
     const elapsed = (performance.now() - began) / 1000;
+    paced = false;
     const rate = (answered - before) / elapsed;
     const sorted = latencies.subarray(0, measured).sort();
     const microseconds = (share: number): number =>
-      Math.round((sorted[Math.floor(measured * share)] ?? 0) * 1000);
-    const latency = { p50: microseconds(0.5), p99: microseconds(0.99) };
-    process.stdout.write(`${JSON.stringify({ rate, ...latency, answered })}\n`);
+      Math.round((sorted[Math.min(Math.floor(measured * share), measured - 1)] ?? 0) * 1000);
+    const latency = { p50: microseconds(0.5), p99: microseconds(0.99), most: microseconds(1) };
+    process.stdout.write(`${JSON.stringify({ rate, ...latency, unanswered, answered })}\n`);
     clearInterval(lost);
     arena.close();
   }, seconds * 1000);

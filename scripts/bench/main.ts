@@ -42,6 +42,7 @@ const feeds = ({
   stored,
   build,
   sort,
+  sortShuffled,
   open,
   miss,
   hit,
@@ -50,7 +51,10 @@ const feeds = ({
   heading(`index of feeds with ${number.format(names)} names (${real ? "real" : "derived"})`);
   row("bytes per name", (table + stored).toFixed(2));
   row("  table, names", `${table.toFixed(2)}, ${stored.toFixed(2)}`);
-  row("build (ms), of sort -u", `${number.format(build)}, ${(build / sort).toFixed(2)} x`);
+  row(
+    "build (ms), of sort -u as it is / shuffled",
+    `${number.format(build)}, ${(build / sort).toFixed(2)} x / ${(build / sortShuffled).toFixed(2)} x`,
+  );
   row("open (ms)", open.toFixed(0));
   for (const [what, figures] of [["miss", miss] as const, ["hit", hit] as const]) {
     const { index, hashAndRead, suffixWalk } = figures;
@@ -102,10 +106,15 @@ if (process.getuid?.() !== 0) {
   }
   row("artefact: write, read (ms)", `${number.format(held.write)}, ${number.format(held.read)}`);
   row("taken over by the data path (ms)", held.takeOver.toFixed(2));
-  row(
-    `p99 at ${number.format(held.rate)}/s, and while lists are taken over (µs)`,
-    ` ${held.calm} / ${held.swapping}`,
-  );
+  for (const [what, rates] of [
+    ["", held.calm],
+    [", lists being taken over", held.swapping],
+  ] as const) {
+    row(
+      `20,000 lookups/s by the clock${what}: p99, slowest (µs), unanswered`,
+      `${number.format(rates.p99)}, ${number.format(rates.most)}, ${rates.unanswered}`,
+    );
+  }
   row(
     "daemon: idle, with the list, after an update (MB)",
     ` ${Object.values(held.daemon).map(number.format).join(", ")}`,
