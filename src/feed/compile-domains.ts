@@ -24,6 +24,7 @@ import {
   VERSION,
 } from "./format.ts";
 import { GroupTable } from "./groups.ts";
+import { Growing } from "./growing.ts";
 import { SuffixHash } from "./hash.ts";
 import { BitWriter, CONTEXTS, type CodeSets, learnCodes, NameCoder, SYMBOLS } from "./name-code.ts";
 
@@ -331,10 +332,12 @@ function writeNames(
 /** Names spread evenly over all, each with its line feed. */
 function sampleOf({ text, starts, count }: Names): Uint8Array {
   const step = Math.max(1, Math.floor(count / SAMPLE));
-  const parts: Uint8Array[] = [];
+  const sample = new Growing(Math.ceil(text.length / step) + 256);
   for (let name = 0; name < count; name += step) {
-    const start = starts[name]!;
-    parts.push(text.subarray(start, text.indexOf(10, start) + 1));
+    let at = starts[name]!;
+    const end = text.indexOf(10, at) + 1;
+    sample.reserve(end - at);
+    while (at < end) sample.bytes[sample.length++] = text[at++]!;
   }
-  return Buffer.concat(parts);
+  return sample.bytes.subarray(0, sample.length);
 }
