@@ -226,7 +226,11 @@ export class IncidentLog {
   /** One that was closed lately, open again. */
   #again(kind: IncidentKind, container: string): Incident | undefined {
     const since = this.#options.clock.now() - REOPENS;
-    const closed = this.#attempt(() => this.#database.closed(container, kind, since));
+    // One that closed by itself a moment ago may not be written yet.
+    const waiting = [...this.#unsaved.values()].find(
+      (one) => one.container.id === container && one.kind === kind && Date.parse(one.closedAt ?? "") > since,
+    );
+    const closed = waiting ?? this.#attempt(() => this.#database.closed(container, kind, since));
     if (closed === undefined) return undefined;
     return openAgain(closed, this.#recorders.get(container) ?? []);
   }

@@ -164,6 +164,16 @@ t.test("beyond the bound the one that rested longest gives way, which is told", 
   t.strictSame(all.open, ["c4"], "a lower bound holds from the start");
 });
 
+t.test("one that gave way opens again when it comes again, however soon", async (t) => {
+  const all = world(t, { limit: 1 });
+  for (const container of ["c1", "c2", "c1", "c2"]) all.scan(container);
+  t.match(all.log.list(true), [
+    { container: { id: "c2" }, state: "open", reopened: 1, count: 2 },
+    { container: { id: "c1" }, state: "closed", reopened: 1, count: 2 },
+  ]);
+  t.equal(all.log.list(true).length, 2);
+});
+
 t.test("closed ones are deleted when they are old, without anybody closing another", async (t) => {
   const all = world(t, { closeAfter: 0, retention: { age: 10 * DAY } });
   all.scan("c1");

@@ -34,11 +34,13 @@ function encoded(index: number, length: number): string {
 
 await inLab(t, async (world) => {
   const appliance = await startAppliance(t, world, "detections", {
+    // Every finding is an audit, so that a few lookups are many alike.
+    settings: { audits: { window: "0ms" } },
     rules: [
       {
         name: "strict",
         scope: { containers: ["strict*"] },
-        dns: { effect: "alert", suspicious: "prevent" },
+        dns: { effect: "alert", suspicious: "prevent", denied: ["denied.example"] },
         network: { effect: "alert" },
       },
       CATCH_ALL,
@@ -68,6 +70,30 @@ await inLab(t, async (world) => {
     t.match(audit.message, INTERNET.good);
     const incidents = await appliance.cli("incidents", "list", "--json");
     t.match(incidents.stdout, /"kind":"portScan","state":"open"/, "and is an incident");
+    t.match((await appliance.status()).incidents, {
+      open: { portScan: 1 },
+      opened: { portScan: 1 },
+      error: null,
+    });
+  });
+
+  await t.test("many alike in two containers of an image are one audit that names both", async (t) => {
+    const other = await world.engine.run("strict-too");
+    for (let round = 0; round < 6; round++) {
+      for (const container of [strict, other]) await container.lookup("denied.example", "A", "+time=1");
+    }
+    const fold = await appliance.audit(
+      "the fold",
+      (audit) => audit.dns?.name === "denied.example" && audit.fold?.containers.length === 2,
+    );
+    t.match(fold.message, /^many alike in 2 containers of .*: lookup of denied\.example/);
+    const single = (await appliance.audits()).filter(
+      (audit) => audit.dns?.name === "denied.example" && audit.fold === undefined,
+    );
+    t.equal(single.length, 5);
+    const found = await appliance.cli("audits", "--container", other.name, "--json");
+    t.match(found.stdout, fold.id, "either finds it");
+    await other.remove();
   });
 
   await t.test("data in names is prevented before much of it has left", async (t) => {
