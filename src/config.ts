@@ -113,6 +113,12 @@ const hostName = text("letters, digits, `.`, `_` and `-`", (value) =>
   /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/.test(value),
 );
 const group = text("group name", (value) => /^[a-z_][a-z0-9_-]{0,31}$/.test(value));
+const ACTIONS = { stop: "stop", pause: "pause", isolate: "isolate", kill: "stop" } as const;
+/** `kill`: what `stop` was called first. */
+const blockAction = z
+  .enum(["stop", "pause", "isolate", "kill"])
+  .transform((word) => ACTIONS[word])
+  .meta({ title: "`stop`, `pause`, `isolate`" });
 const markMask = z
   .union([z.number(), z.string()], { error: "is no mark mask; two adjacent bits are allowed: `0x30000`" })
   .transform((value, context) => {
@@ -225,7 +231,20 @@ export function configSchema(hostname: string) {
       .prefault({}),
     block: z
       .strictObject({
-        action: z.enum(["kill", "pause"]).prefault("kill").describe("How a container is stopped by `block`."),
+        action: blockAction
+          .prefault("stop")
+          .describe("What `block` does to a container; `isolate` leaves it running without a network."),
+        breaker: z
+          .strictObject({
+            containers: whole(1, 1_000_000)
+              .prefault(10)
+              .describe("Rules stop at most so many containers `within` this time; then they only prevent."),
+            within: duration("1s", "7d").prefault("10m").describe("The time that `containers` is about."),
+            share: whole(1, 100)
+              .prefault(50)
+              .describe("Percent of an image's containers that rules may keep stopped; one always."),
+          })
+          .prefault({}),
       })
       .prefault({}),
     models: z

@@ -17,6 +17,7 @@
 import { join } from "node:path";
 import { IncidentLog } from "./audit/incidents.ts";
 import { AuditLog } from "./audit/store.ts";
+import { Blocking } from "./blocking.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { Config, Places } from "./config.ts";
 import { Blocker } from "./container/block.ts";
@@ -39,7 +40,6 @@ import type { Native } from "./native/types.ts";
 import { InternalPrefixes } from "./packet/internet.ts";
 import { Ruleset } from "./packet/ruleset.ts";
 import { normalizeImage } from "./policy/rules.ts";
-import type { Finding } from "./policy/types.ts";
 import { controlDependencies, greeting } from "./reports.ts";
 import { Revisions } from "./revisions.ts";
 import { run } from "./run.ts";
@@ -213,11 +213,12 @@ export class Daemon {
       },
       {
         events: (findings, observations) => {
-          for (const finding of findings) this.#parts?.findings.audit(finding);
+          const parts = this.#parts;
+          for (const finding of findings) parts?.findings.audit(parts.blocking.told(finding));
           if (observations.length > 0) models.observe(observations);
           incidents.saw(observations);
         },
-        block: (container, finding) => void this.#block(container, finding),
+        block: (container, finding) => this.parts.blocking.cutOff(container, finding),
         unknown: (vethIndex, source) => this.#parts?.registry.hint(vethIndex, source),
         failure: (message, count) => this.#log.error({ part: "data", count }, `failed to decide: ${message}`),
         lapsed: () => this.#forgetLookups(running(this.parts.registry)),
@@ -249,7 +250,7 @@ export class Daemon {
       docker,
       native: this.#native,
       clock,
-      action: config.block.action,
+      ...config.block,
       file: join(places.stateDirectory, "blocked.json"),
       cut: (id, on, addresses) => {
         data.send({ kind: "cut", container: id, cut: on });
@@ -278,12 +279,9 @@ export class Daemon {
       native: this.#native,
       clock,
       log: partLog(this.#log, "sockets"),
-      block: (id, finding) => {
-        data.send({ kind: "cut", container: id, cut: true });
-        this.#inBackground(this.#block(id, finding));
-      },
     });
     this.#closers.push(() => sockets.stop());
+    const blocking = new Blocking({ blocker, registry, data, clock, log });
     const findings = new Findings({ audits, incidents, registry, models, revisions, clock });
     this.#parts = {
       audits,
@@ -294,6 +292,7 @@ export class Daemon {
       ruleset,
       docker,
       blocker,
+      blocking,
       registry,
       sockets,
       findings,
@@ -356,15 +355,6 @@ export class Daemon {
   }
 
   // ---------------------------------------------------------------------------------------------- what happens
-
-  /** The data thread has cut the container off; here it is stopped. */
-  async #block(id: string, finding: Finding): Promise<void> {
-    const { registry, blocker } = this.parts;
-    const container = registry.find(id);
-    if (container === undefined) return;
-    this.#log.warn({ container: container.name, rule: finding.rule }, `blocking: ${finding.message}`);
-    await blocker.block(container, finding.message);
-  }
 
   #containersChanged(change: RegistryChange): void {
     const { registry, data, blocker, ruleset, models, findings, sockets } = this.parts;
@@ -467,6 +457,7 @@ export interface Parts {
   readonly ruleset: Ruleset;
   readonly docker: DockerClient;
   readonly blocker: Blocker;
+  readonly blocking: Blocking;
   readonly registry: Registry;
   readonly sockets: SocketWatch;
   readonly findings: Findings;

@@ -109,7 +109,7 @@ function room(): boolean {
  * set that the rules drop, microseconds after the packet or lookup that caused it was dropped.
  */
 function report(finding: Finding, resident: Resident): void {
-  if (finding.effect === "block" && !resident.cut) {
+  if (finding.effect === "block" && !resident.cut && !spared.has(resident)) {
     cut(resident, true);
     send({ kind: "block", container: resident.container.id, finding });
   }
@@ -146,6 +146,14 @@ function inKernel(change: () => void): void {
   } catch (error) {
     send({ kind: "failure", message: error instanceof Error ? error.message : String(error), count: 1 });
   }
+}
+
+/** Those that the circuit breaker keeps from being stopped. */
+const spared = new WeakSet<Resident>();
+
+function spare(resident: Resident): void {
+  spared.add(resident);
+  if (resident.container.state !== "blocked") cut(resident, false);
 }
 
 /** Cuts a container off or lets it go. Addresses it has lost leave the sets, so that their next owner is not cut. */
@@ -308,7 +316,14 @@ function receive(message: ToDataThread): void {
       break;
     case "cut": {
       const resident = table.byId(message.container);
-      if (resident !== undefined) cut(resident, message.cut);
+      if (resident === undefined) break;
+      spared.delete(resident);
+      cut(resident, message.cut);
+      break;
+    }
+    case "spare": {
+      const resident = table.byId(message.container);
+      if (resident !== undefined) spare(resident);
       break;
     }
     case "armed":

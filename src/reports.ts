@@ -40,7 +40,12 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
     incidents: async (all) => daemon.parts.incidents.list(all).map(incidentSummary),
     incident: async (id) => incidentReport(daemon.parts.incidents.show(id)),
     acknowledgeIncident: async (id, note) => incidentReport(daemon.parts.incidents.acknowledge(id, note)),
-    closeIncident: async (id, note) => incidentReport(daemon.parts.incidents.close(id, note)),
+    async closeIncident(id, note) {
+      const incident = daemon.parts.incidents.close(id, note);
+      // Somebody has seen to it: what was stopped until now counts no longer.
+      if (incident.kind === "circuitBreaker") await daemon.parts.blocking.reset();
+      return incidentReport(incident);
+    },
     feeds: async () => daemon.parts.revisions.feedReports(),
     updateFeeds: () => daemon.parts.revisions.updateFeeds("all"),
     loadFeeds: () => daemon.parts.revisions.loadFeeds(),
@@ -232,7 +237,7 @@ function policyReport(daemon: Daemon): Awaited<ReturnType<ControlDependencies["p
 
 async function status(daemon: Daemon): Promise<StatusReport> {
   const { parts, config, places, clock } = daemon;
-  const { registry, revisions, audits, incidents, models, blocker } = parts;
+  const { registry, revisions, audits, incidents, models, blocker, blocking } = parts;
   const data = await parts.data.stats();
   if (data === null)
     throw new TidesmanError("TM_UNREACHABLE", "the data thread does not answer; restart the daemon");
@@ -275,7 +280,19 @@ async function status(daemon: Daemon): Promise<StatusReport> {
     containers: {
       total: containers.length,
       running: containers.filter(({ state }) => state === "running").length,
-      blocked: blocker.blocked().map(({ id, name }) => ({ id, name })),
+      blocked: blocker.blocked().map(({ id, name, action, reason, time }) => ({
+        id,
+        name,
+        action,
+        reason,
+        since: iso(time),
+      })),
+    },
+    block: {
+      action: config.block.action,
+      stoppedLately: blocker.stoppedLately,
+      refused: blocking.refused,
+      spared: [...blocking.spared()],
     },
     dns: { ...counters(dns, ["lastError"]), upstreams: daemon.upstreams.map(endpoint) },
     packets: counters(packets, ["queue"]),

@@ -25,8 +25,6 @@ export interface SocketWatchOptions {
   readonly native: Native;
   readonly clock: Clock;
   readonly log: Log;
-  /** Told of findings whose effect is `block`, behind their audit. */
-  readonly block: (container: string, finding: Finding) => void;
 }
 
 export class SocketWatch {
@@ -133,8 +131,7 @@ export class SocketWatch {
 
   #tell(finding: Finding | null): void {
     if (finding === null) return;
-    this.#options.parts().findings.audit(finding);
-    if (finding.effect === "block" && finding.container !== null)
-      this.#options.block(finding.container, finding);
+    const { findings, blocking } = this.#options.parts();
+    findings.audit(blocking.told(finding));
   }
 }

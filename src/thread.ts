@@ -51,6 +51,8 @@ export type ToDataThread =
   | { readonly kind: "surroundings"; readonly surroundings: Surroundings }
   | { readonly kind: "containers"; readonly upsert: readonly Container[]; readonly remove: readonly string[] }
   | { readonly kind: "cut"; readonly container: string; readonly cut: boolean }
+  /** It is cut off no more, whatever else is found of it: until it is cut again. */
+  | { readonly kind: "spare"; readonly container: string }
   /** The sets exist: the heartbeat that keeps traffic flowing through us may begin. */
   | { readonly kind: "armed" }
   /** The sets are about to go. */

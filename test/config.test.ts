@@ -49,7 +49,7 @@ t.test("without a file the defaults hold", async (t) => {
       internal: [],
     },
     docker: { socket: "/var/run/docker.sock" },
-    block: { action: "kill" },
+    block: { action: "stop", breaker: { containers: 10, within: 600_000, share: 50 } },
     models: { learningTime: 3_600_000, trialTime: 86_400_000 },
     audits: {
       window: 60_000,

@@ -114,6 +114,8 @@ export class IncidentDetector {
       exfiltration(watched, evidence, now),
       beat(watched, evidence),
       compromise(watched, evidence, now),
+      block(evidence),
+      breaker(evidence),
     ].filter((sign) => sign !== null);
   }
 
@@ -178,6 +180,23 @@ function regularInterval(contacts: readonly Evidence[]): number | null {
   const mean = intervals.reduce((sum, one) => sum + one, 0) / intervals.length;
   const variance = intervals.reduce((sum, one) => sum + (one - mean) ** 2, 0) / intervals.length;
   return Math.sqrt(variance) <= INCIDENT_LIMITS.beatVariation * mean ? mean : null;
+}
+
+function block(evidence: Evidence): Sign | null {
+  const { effect, message } = evidence.finding;
+  return effect === "block"
+    ? { kind: "blockedContainer", summary: `blocked: ${message}`, evidence: [evidence] }
+    : null;
+}
+
+function breaker(evidence: Evidence): Sign | null {
+  const reason = evidence.finding.reasons.find(({ kind }) => kind === "breaker");
+  if (reason === undefined) return null;
+  return {
+    kind: "circuitBreaker",
+    summary: `containers are not stopped: ${reason.message ?? "the breaker is open"}`,
+    evidence: [evidence],
+  };
 }
 
 function compromise(watched: Watched, evidence: Evidence, now: number): Sign | null {

@@ -1,7 +1,7 @@
 /** What an incident keeps of findings and observations, in bounded lists. Pure. */
 import type { Finding, Observation } from "../policy/types.ts";
 import type { Sign } from "./incident-detector.ts";
-import type { Incident, IncidentEvent } from "./incident-record.ts";
+import type { Incident, IncidentEvent, IncidentKind } from "./incident-record.ts";
 import type { AuditContainer } from "./record.ts";
 
 /** Events that the flight recorder of a container holds. */
@@ -95,4 +95,18 @@ function keep<T>(
   const all = [...list, ...more];
   const omitted = Math.max(0, all.length - most);
   return { kept: omitted === 0 ? all : [...all.slice(0, head), ...all.slice(head + omitted)], omitted };
+}
+
+/** Whether there is one of its kind for the host, whatever the container. */
+export function isShared({ kind }: { readonly kind: IncidentKind }): boolean {
+  return kind === "circuitBreaker";
+}
+
+/** Its evidence says which container it is of. */
+export function naming(sign: Sign, name: string): Sign {
+  const evidence = sign.evidence.map((one) => ({
+    ...one,
+    finding: { ...one.finding, message: `${name}: ${one.finding.message}` },
+  }));
+  return { ...sign, evidence };
 }

@@ -7,6 +7,8 @@ export const INCIDENT_KINDS = [
   "dataExfiltration",
   "commandAndControl",
   "compromisedContainer",
+  "blockedContainer",
+  "circuitBreaker",
 ] as const;
 export type IncidentKind = (typeof INCIDENT_KINDS)[number];
 

@@ -13,8 +13,18 @@ import type { Finding, Observation } from "../policy/types.ts";
 import { identifierFactory } from "./identifier.ts";
 import { IncidentDatabase } from "./incident-database.ts";
 import { IncidentDetector, type Sign } from "./incident-detector.ts";
-import { eventOf, observed, openAgain, RECORDED, withEvidence, withRecorded } from "./incident-evidence.ts";
 import {
+  eventOf,
+  isShared,
+  naming,
+  observed,
+  openAgain,
+  RECORDED,
+  withEvidence,
+  withRecorded,
+} from "./incident-evidence.ts";
+import {
+  INCIDENT_KINDS,
   type Incident,
   type IncidentEvent,
   type IncidentKind,
@@ -187,12 +197,15 @@ export class IncidentLog {
     this.#open.set(incident.container.id, kinds.set(incident.kind, incident));
   }
 
-  #signed(sign: Sign, container: AuditContainer): void {
+  #signed(sign: Sign, from: AuditContainer): void {
+    // One for the host: the others that are spared are evidence of the same.
+    const shared = isShared(sign) ? [...this.#held()].find(isShared) : undefined;
+    const container = shared?.container ?? from;
     const open = this.#open.get(container.id)?.get(sign.kind);
     const before = open ?? this.#again(sign.kind, container.id);
     const incident = before ?? this.#first(sign, container);
     const seen = this.#seen.get(incident.id) ?? 0;
-    const changed = withEvidence(incident, sign, seen, container);
+    const changed = withEvidence(incident, isShared(sign) ? naming(sign, from.name) : sign, seen, container);
     this.#seen.set(incident.id, sign.evidence.at(-1)?.number ?? seen);
     this.#hold(changed);
     this.#change(changed, open === undefined);
@@ -393,5 +406,5 @@ export class IncidentLog {
 }
 
 function noneOfAnyKind(): Record<IncidentKind, number> {
-  return { portScan: 0, dataExfiltration: 0, commandAndControl: 0, compromisedContainer: 0 };
+  return Object.fromEntries(INCIDENT_KINDS.map((kind) => [kind, 0])) as Record<IncidentKind, number>;
 }

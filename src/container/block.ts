@@ -7,19 +7,23 @@
  * 1. remember it on disk, with the restart policy, before anything changes: whatever happens, it can be undone;
  * 2. set the restart policy to `no`: else dockerd brings the container back;
  * 3. reset its connections: peers learn at once, and nothing retransmits into the cut;
- * 4. kill or pause it (stop.ts);
+ * 4. isolate, pause or kill it (stop.ts);
  * 5. delete its conntrack entries, last, so that none is made anew: a later owner of the address inherits nothing.
  *
  * Each step tolerates that the container is gone. Whoever starts it again meets step 3 again, until it is unblocked.
+ *
+ * Length: doing and undoing share one list of who is blocked, and each other's races.
  */
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { TidesmanError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Native } from "../native/types.ts";
-import { type BlockedContainer, BlockedFile } from "./blocked.ts";
+import { type BlockedContainer, BlockedFile, type BlockedState } from "./blocked.ts";
+import { Breaker, type BreakerLimits } from "./breaker.ts";
 import { type ContainerDetail, type DockerApi, isGone, type RestartPolicy } from "./engine.ts";
 import { addressesOf } from "./entry.ts";
+import { isIsolated, isolationGap, restoreVeths } from "./isolate.ts";
 import { type HostProcesses, hostProcesses } from "./processes.ts";
 import { type Stopped, stopContainer } from "./stop.ts";
 import type { Container, RegistryChange } from "./types.ts";
@@ -35,9 +39,11 @@ const REMEMBER_GONE = 2 * 60_000;
 
 export interface BlockerOptions {
   readonly docker: Pick<DockerApi, "container" | "setRestartPolicy" | "kill" | "pause" | "unpause" | "start">;
-  readonly native: Pick<Native, "resetConnections" | "conntrackDelete">;
+  readonly native: Pick<Native, "resetConnections" | "conntrackDelete" | "links" | "setLink">;
   readonly clock: Clock;
   readonly action: Config["block"]["action"];
+  /** How many containers rules may stop. */
+  readonly breaker: BreakerLimits;
   /** Where the blocked containers are kept, usually `blocked.json` in the state directory. */
   readonly file: string;
   /** Cuts the traffic of a container off (`on`), or lets it pass again. `addresses`: all that it was seen with. */
@@ -71,6 +77,7 @@ export class Blocker {
   readonly #options: BlockerOptions;
   readonly #processes: HostProcesses;
   readonly #file: BlockedFile;
+  readonly #breaker: Breaker;
   readonly #blocked = new Map<string, BlockedContainer>();
   readonly #acting = new Map<string, Promise<BlockOutcome>>();
   /** Blocked containers that run or are being started, as last heard of. */
@@ -82,11 +89,12 @@ export class Blocker {
   readonly #sweep: { cancel(): void };
   #stopped = false;
 
-  private constructor(options: BlockerOptions, file: BlockedFile, blocked: readonly BlockedContainer[]) {
+  private constructor(options: BlockerOptions, file: BlockedFile, { containers, stops }: BlockedState) {
     this.#options = options;
+    this.#breaker = new Breaker(options.breaker, stops);
     this.#processes = options.processes ?? hostProcesses;
     this.#file = file;
-    for (const container of blocked) {
+    for (const container of containers) {
       this.#blocked.set(container.id, container);
       this.#saved.add(container.id);
     }
@@ -115,6 +123,32 @@ export class Blocker {
 
   isBlocked(id: string): boolean {
     return this.#blocked.has(id);
+  }
+
+  /** Of the limits, how many were stopped within their time. */
+  get stoppedLately(): number {
+    return this.#breaker.lately(this.#options.clock.now());
+  }
+
+  /**
+   * Why the breaker does not let a rule stop the container; null: it does, and counts it as stopped from now on.
+   * `replicas`: ids of the containers of its image that exist and are not stopped by others.
+   */
+  refusal(id: string, replicas: readonly string[]): string | null {
+    const now = this.#options.clock.now();
+    const refusal = this.#breaker.refusal(id, replicas, (other) => this.#blocked.has(other), now);
+    if (refusal === null) this.#breaker.count(id, now);
+    return refusal;
+  }
+
+  /** An operator has looked: what was stopped so far counts no longer. Throws TM_STORE. */
+  async resetBreaker(): Promise<void> {
+    this.#breaker.reset();
+    await this.#write();
+  }
+
+  #write(): Promise<void> {
+    return this.#file.write({ containers: this.blocked(), stops: this.#breaker.stops() });
   }
 
   /** Stops the container. Calls for one that is being stopped get the same outcome. Does not reject. */
@@ -149,7 +183,8 @@ export class Blocker {
       this.#seen.set(container.id, container);
       this.#options.cut(container.id, true, addressesOf(container));
       // While it is being started it has no process to be stopped yet.
-      if (container.pid !== 0 && !this.#releasing.has(container.id)) void this.#enforce(container);
+      if (container.pid === 0 || this.#releasing.has(container.id)) continue;
+      if (!this.#isCutAtLinks(container)) void this.#enforce(container);
     }
   }
 
@@ -186,10 +221,12 @@ export class Blocker {
       if (!isGone(error)) throw error;
       detail = null;
     }
+    const seen = this.#seen.get(id);
     await this.#release(container);
     if (detail === null) return { container, result: "gone", error: null };
-    if (!container.ran) return { container, result: "left", error: null };
     try {
+      if (container.action === "isolate" && seen !== undefined) restoreVeths(this.#options.native, seen);
+      if (!container.ran) return { container, result: "left", error: null };
       if (detail.state === "paused") await docker.unpause(id);
       else if (detail.state !== "running") await docker.start(id);
       return { container, result: "running", error: null };
@@ -213,7 +250,7 @@ export class Blocker {
     this.#blocked.delete(container.id);
     this.#seen.delete(container.id);
     try {
-      await this.#file.write(this.blocked());
+      await this.#write();
     } catch (error) {
       this.#blocked.set(container.id, container);
       throw error;
@@ -242,8 +279,8 @@ export class Blocker {
     const container = this.#seen.get(id);
     const blocked = this.#blocked.get(id);
     if (container === undefined || blocked === undefined || container.pid === 0) return;
-    if (this.#stopped || this.#releasing.has(id)) return;
-    if (blocked.action === "kill") {
+    if (this.#stopped || this.#releasing.has(id) || this.#isCutAtLinks(container)) return;
+    if (blocked.action === "stop" || (blocked.action === "isolate" && isolationGap(container) === null)) {
       void this.#enforce(container);
       return;
     }
@@ -257,6 +294,17 @@ export class Blocker {
           void this.#enforce(container);
       },
     );
+  }
+
+  /** Whether it is isolated, and nothing is left to do. */
+  #isCutAtLinks(container: Container): boolean {
+    if (this.#blocked.get(container.id)?.action !== "isolate") return false;
+    try {
+      return isIsolated(this.#options.native, container);
+    } catch {
+      // Then it is tried again, and what is wrong is told.
+      return false;
+    }
   }
 
   async #act(container: Container): Promise<BlockOutcome> {
@@ -324,7 +372,7 @@ export class Blocker {
     this.#blocked.set(container.id, next);
     if (this.#saved.has(container.id) && JSON.stringify(known) === JSON.stringify(next)) return;
     this.#saved.delete(container.id);
-    await this.#file.write(this.blocked());
+    await this.#write();
     this.#saved.add(container.id);
   }
 
@@ -347,7 +395,7 @@ export class Blocker {
         if (goneAt !== null && now - goneAt >= REMEMBER_GONE) await this.#release(current);
         else if (current.goneAt !== goneAt) {
           this.#blocked.set(container.id, { ...current, goneAt });
-          await this.#file.write(this.blocked());
+          await this.#write();
         }
       } catch (error) {
         this.#options.log.error({ error }, "cannot update the list of blocked containers");

@@ -5,6 +5,7 @@
 import { open, readFile, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { systemCode, TidesmanError } from "../errors.ts";
+import type { Stop } from "./breaker.ts";
 import type { RestartPolicy } from "./engine.ts";
 
 export interface BlockedContainer {
@@ -14,7 +15,7 @@ export interface BlockedContainer {
   readonly reason: string;
   /** When it was blocked, milliseconds since the epoch. */
   readonly time: number;
-  readonly action: "kill" | "pause";
+  readonly action: "stop" | "pause" | "isolate";
   /** What `unblock` restores; null while the engine could not be asked. */
   readonly restartPolicy: RestartPolicy | null;
   /** Whether it ran when it was blocked, so that `unblock` lets it run again. */
@@ -25,7 +26,15 @@ export interface BlockedContainer {
   readonly goneAt: number | null;
 }
 
+/** What the file holds. */
+export interface BlockedState {
+  readonly containers: readonly BlockedContainer[];
+  /** What the circuit breaker counts. */
+  readonly stops: readonly Stop[];
+}
+
 const VERSION = 1;
+const NOTHING: BlockedState = { containers: [], stops: [] };
 
 export class BlockedFile {
   readonly #directory: string;
@@ -41,27 +50,27 @@ export class BlockedFile {
    * Empty when there is no file. One that cannot be understood is set aside (`.unreadable` behind its name) and reported
    * by `onUnreadable`, since a daemon that does not start protects nobody.
    */
-  async read(onUnreadable: (message: string) => void): Promise<readonly BlockedContainer[]> {
+  async read(onUnreadable: (message: string) => void): Promise<BlockedState> {
     let text: string;
     try {
       text = await readFile(this.#path, "utf8");
     } catch (error) {
-      if (systemCode(error) === "ENOENT") return [];
+      if (systemCode(error) === "ENOENT") return NOTHING;
       throw new TidesmanError("TM_STORE", `cannot read \`${this.#path}\`: ${systemCode(error)}`, {
         cause: error,
       });
     }
-    const containers = decode(text);
-    if (containers !== null) return containers;
+    const state = decode(text);
+    if (state !== null) return state;
     const aside = `${this.#path}.unreadable`;
     await rename(this.#path, aside);
     onUnreadable(`\`${this.#path}\` cannot be understood and was set aside as \`${aside}\``);
-    return [];
+    return NOTHING;
   }
 
   /** Resolves once the list is on the disk. Calls are carried out one after the other. */
-  write(containers: readonly BlockedContainer[]): Promise<void> {
-    const text = `${JSON.stringify({ version: VERSION, containers }, null, 2)}\n`;
+  write(state: BlockedState): Promise<void> {
+    const text = `${JSON.stringify({ version: VERSION, ...state }, null, 2)}\n`;
     const written = this.#writing.then(() => this.#replace(text));
     this.#writing = written.catch(() => undefined);
     return written;
@@ -92,15 +101,33 @@ export class BlockedFile {
   }
 }
 
-function decode(text: string): BlockedContainer[] | null {
+function decode(text: string): BlockedState | null {
   try {
-    const { version, containers } = JSON.parse(text) as { version?: unknown; containers?: unknown };
-    if (version !== VERSION || !Array.isArray(containers) || !containers.every(isBlocked)) return null;
-    return containers;
+    const { version, containers, stops } = JSON.parse(text) as Record<string, unknown>;
+    if (version !== VERSION || !Array.isArray(containers)) return null;
+    const named = containers.map(renamed);
+    if (!named.every(isBlocked)) return null;
+    // A file of an earlier version has no list of stops: then each block is one.
+    const counted: readonly unknown[] = Array.isArray(stops) ? stops : named;
+    return {
+      containers: named,
+      stops: counted.filter(isStop).map(({ id, time }) => ({ id, time })),
+    };
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof TypeError) return null;
     throw error;
   }
+}
+
+/** `kill` is what `stop` was called first. */
+function renamed(value: unknown): unknown {
+  const item = value as { action?: unknown } | null;
+  return item?.action === "kill" ? { ...item, action: "stop" } : value;
+}
+
+function isStop(value: unknown): value is Stop {
+  const item = value as Partial<Stop> | null;
+  return typeof item?.id === "string" && typeof item.time === "number";
 }
 
 function isBlocked(value: unknown): value is BlockedContainer {
@@ -113,7 +140,7 @@ function isBlocked(value: unknown): value is BlockedContainer {
     typeof item.image === "string" &&
     typeof item.reason === "string" &&
     typeof item.time === "number" &&
-    (item.action === "kill" || item.action === "pause") &&
+    (item.action === "stop" || item.action === "pause" || item.action === "isolate") &&
     (item.restartPolicy === null ||
       (typeof item.restartPolicy?.name === "string" &&
         typeof item.restartPolicy.maximumRetryCount === "number")) &&

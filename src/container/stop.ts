@@ -1,18 +1,19 @@
 /**
- * Ends a container's traffic from inside: its connections are reset, and it is killed or paused. SIGKILL, never `stop`: a
- * first process that ignores SIGTERM would go on for ten seconds. An engine that fails or lets us wait is passed over
- * with SIGKILL to the host pid.
+ * Ends a container's traffic from inside: its connections are reset, and it is isolated, paused or killed. What cannot be
+ * isolated is paused, and what cannot be paused is killed. SIGKILL, never the engine's `stop`: a first process that ignores
+ * SIGTERM would go on for ten seconds. An engine that fails or lets us wait is passed over with SIGKILL to the host pid.
  */
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import type { Native } from "../native/types.ts";
 import { type ContainerDetail, type DockerApi, DockerError, isGone } from "./engine.ts";
+import { isIsolated, isolateVeths, isolationGap } from "./isolate.ts";
 import type { HostProcesses } from "./processes.ts";
 import type { Container } from "./types.ts";
 
 export interface StopOptions {
   readonly docker: Pick<DockerApi, "kill" | "pause">;
-  readonly native: Pick<Native, "resetConnections">;
+  readonly native: Pick<Native, "resetConnections" | "links" | "setLink">;
   readonly processes: HostProcesses;
   readonly clock: Clock;
   readonly container: Container;
@@ -27,7 +28,7 @@ export interface StopOptions {
 
 export interface Stopped {
   /** `stopped`: it did not run any more; `gone`: it was removed; `failed`: it may still run, and is tried again. */
-  readonly result: "killed" | "paused" | "stopped" | "gone" | "failed";
+  readonly result: "killed" | "paused" | "isolated" | "stopped" | "gone" | "failed";
   /** Whether the engine did not do it, and the host's SIGKILL did. */
   readonly bySignal: boolean;
   readonly connectionsReset: number;
@@ -43,13 +44,17 @@ export async function stopContainer(options: StopOptions): Promise<Stopped> {
   const { docker, processes, clock, container, detail, action, failed } = options;
   const { id } = container;
   if (detail !== null && ENDED.has(detail.state)) return outcome("stopped");
-  if (detail?.state === "paused" && action === "pause") return outcome("paused");
+  if (detail?.state === "paused" && action !== "stop" && !isIsolable(options)) return outcome("paused");
   const pid = detail?.pid || container.pid;
   const startedAt = detail?.startedAt || container.startedAt;
   const isIts = (): boolean => pid > 1 && processes.belongs(pid, id, startedAt);
+  if (action === "isolate") {
+    const isolated = isolate(options, isIts);
+    if (isolated !== null) return isolated;
+  }
   const reset = resetConnections(options, isIts);
   const timeLeft = (): number => Math.max(LEAST_TIME, options.deadline - clock.monotonic());
-  if (action === "pause") {
+  if (action !== "stop") {
     try {
       await docker.pause(id, timeLeft() / 2);
       return outcome("paused", reset);
@@ -78,6 +83,30 @@ export async function stopContainer(options: StopOptions): Promise<Stopped> {
     failed("SIGKILL", error);
   }
   return outcome("failed", reset);
+}
+
+function isIsolable({ action, container }: StopOptions): boolean {
+  return action === "isolate" && isolationGap(container) === null;
+}
+
+/** Null when it cannot be done. */
+function isolate(options: StopOptions, isIts: () => boolean): Stopped | null {
+  const { native, container, failed } = options;
+  const gap = isolationGap(container);
+  if (gap !== null) {
+    failed("isolate", gap);
+    return null;
+  }
+  try {
+    // Once it is cut off its connections are its own: those inside it are part of what is to be looked into.
+    if (container.networks.length > 0 && isIsolated(native, container)) return outcome("isolated");
+    const reset = resetConnections(options, isIts);
+    isolateVeths(native, container);
+    return outcome("isolated", reset);
+  } catch (error) {
+    failed("isolate", error);
+    return null;
+  }
 }
 
 /** Returns how many. */

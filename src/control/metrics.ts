@@ -44,6 +44,20 @@ export async function metricsText(status: StatusReport): Promise<string> {
     { value: status.containers.total, labels: { state: "any" } },
   ]);
 
+  write("gauge", "block_stopped_lately", "Containers stopped by rules lately", status.block.stoppedLately);
+  write(
+    "gauge",
+    "block_spared",
+    "Containers that run only because of the circuit breaker",
+    status.block.spared.length,
+  );
+  write(
+    "counter",
+    "block_refused_total",
+    "Findings that did not stop their container because of the circuit breaker",
+    status.block.refused,
+  );
+
   write("counter", "dns_lookups_total", "Lookups received from containers", dns.lookups);
   write("counter", "dns_outcomes_total", "Lookups by what became of them", [
     { value: dns.shortcuts + dns.cached, labels: { outcome: "cached" } },

@@ -18,12 +18,15 @@ export const INCIDENT_KINDS = [
   "dataExfiltration",
   "commandAndControl",
   "compromisedContainer",
+  "blockedContainer",
+  "circuitBreaker",
 ] as const;
 const ofEachKind = z.record(z.enum(INCIDENT_KINDS), count);
+const blockAction = z.enum(["stop", "pause", "isolate"]);
 const modelState = z.enum(["learning", "active", "archived", "manual"]);
 
 export const reason = z.object({
-  kind: z.enum(["denied", "allowed", "feed", "model", "detection", "error"]),
+  kind: z.enum(["denied", "allowed", "feed", "model", "detection", "breaker", "error"]),
   list: z.string().optional().describe("Place in policy.yaml: `dns.denied`"),
   feed: z.string().optional(),
   entry: z.string().optional().describe("As the operator or the feed wrote it"),
@@ -237,7 +240,17 @@ export const statusReport = z.object({
   containers: z.object({
     total: count,
     running: count,
-    blocked: z.array(z.object({ id: z.string(), name: z.string() })),
+    blocked: z.array(
+      z.object({ id: z.string(), name: z.string(), action: blockAction, reason: z.string(), since: time }),
+    ),
+  }),
+  block: z.object({
+    action: blockAction.describe("What `block` does to a container"),
+    stoppedLately: count.describe("Containers that rules stopped within `block.breaker.within`"),
+    refused: count.describe("Findings that would have stopped their container, had the breaker let them"),
+    spared: z
+      .array(z.object({ id: z.string(), name: z.string(), reason: z.string() }))
+      .describe("Containers that run only because of the breaker"),
   }),
   dns,
   packets,

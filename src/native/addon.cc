@@ -104,6 +104,7 @@ NAPI_MODULE_INIT() {
       {"udpSocketRefused", udp_socket_refused},
       {"closeUdpSocket", close_udp_socket},
       {"listLinks", list_links},
+      {"setLink", set_link},
       {"watchLinks", watch_links},
       {"unwatchLinks", unwatch_links},
       {"changeIpset", change_ipset},

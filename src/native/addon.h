@@ -82,6 +82,7 @@ napi_value close_udp_arena(napi_env env, napi_callback_info info);
 napi_value udp_socket_refused(napi_env env, napi_callback_info info);
 napi_value close_udp_socket(napi_env env, napi_callback_info info);
 napi_value list_links(napi_env env, napi_callback_info info);
+napi_value set_link(napi_env env, napi_callback_info info);
 napi_value watch_links(napi_env env, napi_callback_info info);
 napi_value unwatch_links(napi_env env, napi_callback_info info);
 napi_value change_ipset(napi_env env, napi_callback_info info);

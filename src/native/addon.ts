@@ -79,6 +79,7 @@ export interface Addon {
   udpSocketRefused(socket: Handle): number;
   closeUdpSocket(socket: Handle): void;
   listLinks(namespace: string): Link[];
+  setLink(index: number, up: boolean): void;
   watchLinks(onChange: () => void): Handle;
   unwatchLinks(watch: Handle): void;
   changeIpset(

@@ -32,6 +32,7 @@ import {
   checkAddress,
   checkDescriptor,
   checkFlows,
+  checkIndex,
   checkMark,
   checkPacketQueueOptions,
   checkPort,
@@ -173,6 +174,16 @@ export class FakeNative implements Native {
     const links = this.#links.get(namespace ?? "");
     if (links === undefined && namespace !== undefined) throw noNamespace(namespace);
     return links ?? [];
+  }
+
+  setLink(index: number, up: boolean): void {
+    checkIndex(index);
+    this.#record("setLink", index, up ? 1 : 0);
+    const links = this.#links.get("") ?? [];
+    if (links.every((link) => link.index !== index)) {
+      throw new TidesmanError("TM_NATIVE_SYSCALL", `there is no network interface ${index}: ENODEV`);
+    }
+    this.setLinks(links.map((link) => (link.index === index ? { ...link, up } : link)));
   }
 
   watchLinks(onChange: () => void): () => void {

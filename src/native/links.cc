@@ -197,6 +197,23 @@ napi_value list_links(napi_env env, napi_callback_info info) {
   return array;
 }
 
+// setLink(index, up): a link of our own namespace, as `ip link set` does it.
+napi_value set_link(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  ifinfomsg wanted = {};
+  wanted.ifi_index = static_cast<int>(arguments.number(0));
+  wanted.ifi_flags = arguments.boolean(1) ? IFF_UP : 0;
+  wanted.ifi_change = IFF_UP;
+  if (!arguments.ok()) return arguments.fail();
+  NetlinkSocket socket;
+  int error = socket.open(NETLINK_ROUTE);
+  if (error != 0) return throw_errno(env, error, "netlink socket");
+  Request request(RTM_NEWLINK, NLM_F_ACK);
+  request.body(&wanted, sizeof wanted);
+  error = socket.exchange(request);
+  return error == 0 ? nullptr : throw_errno(env, error, "set link");
+}
+
 // watchLinks(onChange) -> handle
 napi_value watch_links(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);

@@ -6,7 +6,15 @@ import { formatAddress, parsePrefix } from "../address.ts";
 import { TidesmanError } from "../errors.ts";
 import { type Addon, loadAddon } from "./addon.ts";
 import { explainIpset, explainRequest } from "./diagnosis.ts";
-import { checkAddress, checkDescriptor, checkFlows, checkMark, checkPort, checkTimeout } from "./options.ts";
+import {
+  checkAddress,
+  checkDescriptor,
+  checkFlows,
+  checkIndex,
+  checkMark,
+  checkPort,
+  checkTimeout,
+} from "./options.ts";
 import { KernelPacketQueue } from "./packet-queue.ts";
 import type { Link, Native, PacketQueue, PacketQueueOptions, UdpArena, UdpArenaOptions } from "./types.ts";
 import { KernelUdpArena } from "./udp-arena.ts";
@@ -34,6 +42,15 @@ class KernelNative implements Native {
     } catch (error) {
       const where = namespace === undefined ? "" : ` of \`${namespace}\``;
       throw explainRequest(error, `list the network interfaces${where}`, "rtnetlink");
+    }
+  }
+
+  setLink(index: number, up: boolean): void {
+    checkIndex(index);
+    try {
+      this.#addon.setLink(index, up);
+    } catch (error) {
+      throw explainRequest(error, `set the network interface ${index} ${up ? "up" : "down"}`, "rtnetlink");
     }
   }
 

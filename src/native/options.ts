@@ -89,3 +89,7 @@ export function checkMark(mark: number, mask: number): void {
 export function checkDescriptor(descriptor: number): void {
   integer("descriptor", descriptor, 0, MAX_INT32);
 }
+
+export function checkIndex(index: number): void {
+  integer("interface index", index, 1, MAX_INT32);
+}

@@ -256,6 +256,11 @@ export interface Native {
   openUdpArena(options: UdpArenaOptions, onBatch: (socket: number, count: number) => void): UdpArena;
   /** Interfaces of a network namespace (a path such as /proc/1/ns/net), or of our own when omitted. */
   links(namespace?: string): readonly Link[];
+  /**
+   * Brings a link of our own namespace up or takes it down, by its interface index. The other end of a veth that is down
+   * has no carrier: nothing passes in either direction, under whatever address.
+   */
+  setLink(index: number, up: boolean): void;
   /** Calls back (coalesced) whenever links or addresses of our own namespace change. Returns the unsubscriber. */
   watchLinks(onChange: () => void): () => void;
   /**

@@ -50,11 +50,12 @@ export interface ContainerFacts {
 }
 
 /**
- * Why a decision is what it is; one per list, feed, model or detector that spoke. `entry` is the text an operator
+ * Why a decision is what it is; one per list, feed, model or detector that spoke. `breaker`: a container was not stopped,
+ * because rules had stopped as many as they may. `entry` is the text an operator
  * wrote or a feed held, `list` the place in policy.yaml (`dns.denied`, `network.outboundPorts.allowed`).
  */
 export interface Reason {
-  readonly kind: "denied" | "allowed" | "feed" | "model" | "detection" | "error";
+  readonly kind: "denied" | "allowed" | "feed" | "model" | "detection" | "breaker" | "error";
   readonly list?: string;
   readonly feed?: string;
   readonly entry?: string;

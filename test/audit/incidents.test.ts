@@ -85,6 +85,39 @@ t.test("three kinds of attack, one of them serious, are a compromised container"
   t.strictSame(kinds(apart).flat(), [], "not of one container");
 });
 
+t.test("a block is an incident; containers that the breaker spares are one, of the host", async (t) => {
+  const stopped = { ...found("feedDNS", START), effect: "block" as const };
+  t.strictSame(kinds([stopped]), [["blockedContainer"]]);
+  const reason = {
+    kind: "breaker",
+    message: "1 of the 2 containers of its image is stopped by rules",
+  } as const;
+  const spared = { ...found("feedDNS", START), effect: "prevent" as const, reasons: [reason] };
+  t.strictSame(kinds([spared]), [["circuitBreaker"]]);
+
+  const log = new IncidentLog({
+    file: join(t.testdir(), "incidents.db"),
+    host: "h1",
+    clock: new ManualClock(START),
+    limits: LIMITS,
+    containers: () => null,
+    onNotice: (message) => t.fail(message),
+  });
+  const other = { ...web, id: "c2", name: "web-2" };
+  log.observe(spared, "A1", web);
+  log.observe({ ...spared, container: other.id }, "A2", other);
+  const [incident] = log.list(false);
+  t.equal(log.stats().open.circuitBreaker, 1);
+  t.match(incident, { container: web, count: 2, summary: /^containers are not stopped: 1 of the 2/ });
+  const { timeline, audits } = log.show(incident!.id);
+  t.match(
+    timeline.map(({ message }) => message),
+    [new RegExp(`^${web.name}: `), /^web-2: /],
+  );
+  t.strictSame(audits, ["A1", "A2"]);
+  log.stop();
+});
+
 t.test("findings about the guard lead to nothing; what is remembered is bounded", async (t) => {
   const detector = new IncidentDetector();
   for (let index = 0; index < 1_200; index++) {

@@ -45,7 +45,8 @@ async function cell(more: Partial<BlockerOptions> = {}): Promise<Cell> {
       native: it.docker.native,
       processes,
       clock: systemClock,
-      action: "kill",
+      action: "stop",
+      breaker: { containers: 100, within: 60_000, share: 100 },
       file,
       cut: (container, on) => cuts.push([container, on]),
       onChange: (id) => it.registry.touch(id),
@@ -190,6 +191,96 @@ t.test("pause", async (t) => {
     { result: "killed", failures: [/pause: .*500/] },
     "a pause that fails: killed",
   );
+});
+
+t.test("isolated: it runs on without a network, also after restarts of it and of the daemon", async (t) => {
+  await using here = await cell({ action: "isolate" });
+  const { it } = here;
+  const { fake, container } = await runs(here, "always");
+  const isUp = (): boolean | undefined =>
+    it.docker.native.links().find(({ index }) => index === it.present.get(fake.id)?.networks[0]?.vethIndex)
+      ?.up;
+  t.equal(isUp(), true);
+  t.match(await here.blocker.block(container, "test"), {
+    result: "isolated",
+    connectionsReset: 3,
+    conntrackDeleted: 1,
+    failures: [],
+  });
+  t.equal(isUp(), false);
+  t.equal(fake.status, "running");
+  t.not(fake.pid, 0);
+  t.equal(fake.restartPolicy.Name, "no", "an end of it would be lost to a restart");
+  const acted = it.docker.native.calls.map(([call]) => call);
+  t.ok(acted.indexOf("resetConnections") < acted.indexOf("setLink"), "peers learn of it");
+
+  const resets = (): number => it.docker.native.calls.filter(([call]) => call === "resetConnections").length;
+  const before = resets();
+  it.registry.touch(fake.id);
+  const again = await here.reopen();
+  t.match(await again.block(container, "test"), { result: "isolated", connectionsReset: 0 });
+  t.equal(resets(), before, "connections that it has within itself are left alone");
+
+  it.docker.restart(fake.id);
+  it.docker.native.connections.set(fake.sandbox, 0);
+  await until(() => it.present.get(fake.id)?.pid === fake.pid && isUp() === false, "its new veth is cut too");
+  t.equal(fake.status, "running");
+
+  t.match(await again.unblock("web"), { result: "running", error: null });
+  t.equal(isUp(), true);
+  t.equal(fake.restartPolicy.Name, "always");
+});
+
+t.test("what cannot be isolated is paused, and then killed", async (t) => {
+  await using here = await cell({ action: "isolate" });
+  const { it, blocker } = here;
+  const host = it.docker.create("host", { networkMode: "host" });
+  it.docker.start(host.id);
+  await until(() => it.present.has(host.id), "known");
+  const known = it.present.get(host.id);
+  if (known === undefined) throw new Error("unknown");
+  t.match(await blocker.block(known, "test"), {
+    result: "paused",
+    failures: [/isolate: it has no interface/],
+  });
+  t.equal(host.status, "paused");
+  t.match(await blocker.unblock("host"), { result: "running" });
+  it.docker.remove(host.id);
+  await until(() => it.present.size === 0, "removed");
+
+  const { fake, container } = await runs(here);
+  it.docker.native.failNext("setLink", new TidesmanError("TM_NATIVE_SYSCALL", "not permitted"));
+  it.docker.fail(/\/pause/, 500);
+  t.match(await blocker.block(container, "test"), {
+    result: "killed",
+    failures: [/isolate: not permitted/, /pause: .*500/],
+  });
+  t.equal(fake.pid, 0);
+});
+
+t.test("what the breaker counts outlives the daemon; a reset does too", async (t) => {
+  await using here = await cell({ breaker: { containers: 1, within: 3_600_000, share: 100 } });
+  const { container } = await runs(here);
+  t.equal(here.blocker.refusal(container.id, [container.id]), null);
+  await here.blocker.block(container, "test");
+  t.equal(here.blocker.stoppedLately, 1);
+  t.match(here.blocker.refusal("other", ["other"]), /^1 container was stopped by rules within 60 min/);
+  await here.blocker.unblock("web");
+  const again = await here.reopen();
+  t.match(again.refusal("other", ["other"]), /^1 container was/, "although it is blocked no more");
+  await again.resetBreaker();
+  t.equal((await here.reopen()).refusal("other", ["other"]), null);
+});
+
+t.test("a list of an earlier version: its word for stopping, its blocks as stops", async (t) => {
+  await using here = await cell({ breaker: { containers: 1, within: 3_600_000, share: 100 } });
+  const { container } = await runs(here);
+  await here.blocker.block(container, "test");
+  const [stored] = here.stored();
+  writeFileSync(here.file, JSON.stringify({ version: 1, containers: [{ ...stored, action: "kill" }] }));
+  const again = await here.reopen();
+  t.match(again.blocked(), [{ id: container.id, action: "stop" }]);
+  t.not(again.refusal("other", ["other"]), null);
 });
 
 t.test("an engine that fails or lets us wait is passed over", async (t) => {

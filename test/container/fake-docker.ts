@@ -449,8 +449,9 @@ export class FakeDocker {
         const { network, hostIndex, innerIndex, ipv4, ipv6, hardwareAddress } = endpoint;
         if (hostIndex === 0 || !endpoint.plugged) continue;
         const master = network.bridgeIndex;
+        const up = !this.#isDown(hostIndex);
         host.push(
-          link({ index: hostIndex, name: `veth${hostIndex}`, kind: "veth", peer: innerIndex, master }),
+          link({ index: hostIndex, name: `veth${hostIndex}`, kind: "veth", peer: innerIndex, master, up }),
         );
         const addresses = [`${ipv4}/24`, `${linkLocal(hostIndex)}/64`];
         if (ipv6 !== "") addresses.push(`${ipv6}/64`);
@@ -468,6 +469,12 @@ export class FakeDocker {
       if (container.sandbox !== "") this.native.setLinks(inside, container.sandbox);
     }
     this.native.setLinks(host);
+  }
+
+  /** Whether the host's end of a veth was set down, and not up again. */
+  #isDown(hostIndex: number): boolean {
+    const last = this.native.calls.findLast(([call, index]) => call === "setLink" && index === hostIndex);
+    return last !== undefined && last[2] === 0;
   }
 
   // ---------------------------------------------------------------------------------------------- HTTP

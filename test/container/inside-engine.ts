@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
 import { systemClock } from "../../src/clock.ts";
+import type { Config } from "../../src/config.ts";
 import { Blocker } from "../../src/container/block.ts";
 import { DockerClient } from "../../src/container/docker.ts";
 import type { EngineEvent } from "../../src/container/engine.ts";
@@ -91,11 +92,21 @@ const registry = new Registry({
 });
 registry.start();
 const file = join(engine.directory, "blocked.json");
-async function openBlocker(action: "kill" | "pause"): Promise<Blocker> {
+async function openBlocker(action: Config["block"]["action"]): Promise<Blocker> {
   const cut = (container: string, on: boolean): number => cuts.push([container, on]);
-  return Blocker.open({ docker: client, native, clock: systemClock, action, file, cut, log: silent });
+  const breaker = { containers: 100, within: 60_000, share: 100 };
+  return Blocker.open({
+    docker: client,
+    native,
+    clock: systemClock,
+    action,
+    breaker,
+    file,
+    cut,
+    log: silent,
+  });
 }
-blocker = await openBlocker("kill");
+blocker = await openBlocker("stop");
 await until(() => registry.state.connected, "connected");
 t.teardown(async () => {
   await blocker?.stop();
@@ -284,9 +295,54 @@ await t.test("paused and resumed", async (t) => {
   await until(() => registry.list().length === 0, "removed");
 });
 
+await t.test("isolated: nothing passes under any address, its processes run on", async (t) => {
+  await blocker?.stop();
+  blocker = await openBlocker("isolate");
+  const options = ["--cap-add", "NET_ADMIN", "--name", "cut"];
+  await docker("run", "-d", ...options, "tidesman-test", "sh", "-c", stubborn);
+  await agrees("cut", "started");
+  const ping = (...parameters: readonly string[]): Promise<boolean> =>
+    docker("exec", "cut", "ping", "-c", "1", "-W", "1", ...parameters).then(
+      () => true,
+      () => false,
+    );
+  t.ok(await ping("172.31.250.1"), "before");
+  const container = registry.find("cut");
+  if (container === undefined) throw new Error("unknown");
+  const outcome = await blocker.block(container, "test");
+  t.match(outcome, { result: "isolated", failures: [] });
+  t.comment(`isolated after ${outcome.took.toFixed(0)} ms`);
+  t.equal(
+    await docker("inspect", "-f", "{{.State.Status}} {{.State.Pid}}", "cut"),
+    `running ${container.pid}`,
+  );
+  t.notOk(await ping("172.31.250.1"), "its own address");
+  await docker("exec", "cut", "ip", "address", "add", "172.31.250.77/24", "dev", "eth0");
+  t.notOk(await ping("-I", "172.31.250.77", "172.31.250.1"), "one that it gave itself");
+  await docker("exec", "cut", "ip", "link", "set", "eth0", "down");
+  await docker("exec", "cut", "ip", "link", "set", "eth0", "up");
+  t.notOk(await ping("172.31.250.1"), "it cannot bring its link back");
+
+  await blocker.stop();
+  blocker = await openBlocker("isolate");
+  t.notOk(await ping("172.31.250.1"), "after a restart of the daemon, and meanwhile");
+  await docker("restart", "-t", "0", "cut");
+  await agrees("cut", "restarted");
+  const veth = seen("cut")?.veths[0];
+  await until(() => native.links().find(({ index }) => index === veth)?.up === false, "cut again");
+  t.notOk(await ping("172.31.250.1"), "after a restart of the container");
+
+  t.match(await blocker.unblock("cut"), { result: "running", error: null });
+  let passes = false;
+  for (let attempt = 0; attempt < 20 && !passes; attempt++) passes = await ping("172.31.250.1");
+  t.ok(passes, "given back");
+  await docker("rm", "-f", "cut");
+  await until(() => registry.list().length === 0, "removed");
+});
+
 await t.test("a dockerd that hangs is passed over with a signal", async (t) => {
   await blocker?.stop();
-  blocker = await openBlocker("kill");
+  blocker = await openBlocker("stop");
   await docker("run", "-d", "--name", "hung", "tidesman-test", "sh", "-c", stubborn);
   await agrees("hung", "started");
   const container = registry.find("hung");

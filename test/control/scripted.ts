@@ -147,7 +147,25 @@ export const status: StatusReport = {
     { use: "dns", protocol: "tcp", address: "172.17.0.1:5303" },
     { use: "control", protocol: "unix", address: "/run/tidesman/control.sock" },
   ],
-  containers: { total: 3, running: 2, blocked: [{ id: "b1", name: "miner" }] },
+  containers: {
+    total: 3,
+    running: 2,
+    blocked: [
+      {
+        id: "b1",
+        name: "miner",
+        action: "stop",
+        reason: "lookup of evil.example (A) is listed by feed urlhaus",
+        since: TIME,
+      },
+    ],
+  },
+  block: {
+    action: "stop",
+    stoppedLately: 1,
+    refused: 3,
+    spared: [{ id: "s1", name: "web-2", reason: "1 of the 2 containers of its image is stopped by rules" }],
+  },
   dns: {
     upstreams: ["192.0.2.1:53"],
     lookups: 1_234_567,
@@ -228,9 +246,23 @@ export const status: StatusReport = {
     error: null,
   },
   incidents: {
-    open: { portScan: 2, dataExfiltration: 0, commandAndControl: 1, compromisedContainer: 0 },
+    open: {
+      portScan: 2,
+      dataExfiltration: 0,
+      commandAndControl: 1,
+      compromisedContainer: 0,
+      blockedContainer: 1,
+      circuitBreaker: 0,
+    },
     acknowledged: 1,
-    opened: { portScan: 5, dataExfiltration: 0, commandAndControl: 1, compromisedContainer: 0 },
+    opened: {
+      portScan: 5,
+      dataExfiltration: 0,
+      commandAndControl: 1,
+      compromisedContainer: 0,
+      blockedContainer: 1,
+      circuitBreaker: 0,
+    },
     closedByItself: { rested: 2, containerGone: 1, crowded: 1 },
     error: null,
   },

@@ -166,6 +166,79 @@ await inLab(t, async (world) => {
     await until("it may talk again", async () => (await back.fetch(INTERNET.good)) === "answered");
   });
 
+  await t.test(
+    "the breaker keeps half of an image's containers alive, until an operator says so",
+    async (t) => {
+      const [first, second] = [
+        await world.engine.run("blocked-replica-1"),
+        await world.engine.run("blocked-replica-2"),
+      ];
+      appliance.writeSettings({ block: { breaker: { share: 30 } } });
+      await appliance.stop();
+      await appliance.start();
+      const isRunning = async (container: LabContainer): Promise<boolean> =>
+        (await container.inspect("{{.State.Running}}")) === "true";
+      await first.lookup("denied.example", "+time=1");
+      await until("the first is stopped", async () => !(await isRunning(first)));
+
+      t.strictSame(await second.lookup("denied.example", "+time=1"), [], "the lookup gets no answer");
+      const audit = await appliance.audit(
+        "the second is spared",
+        ({ container, effect }) => container?.id === second.id && effect === "prevent",
+      );
+      t.match(audit, { attackType: "explicitlyDeniedDNS", rule: "blocking" });
+      t.match(audit.reasons.at(-1), {
+        kind: "breaker",
+        message: /^1 of the \d containers of its image is stopped/,
+      });
+      t.ok(await isRunning(second));
+      await until("it may talk", async () => (await second.fetch(INTERNET.good)) === "answered");
+      t.match((await appliance.status()).block, { refused: Number, spared: [{ id: second.id }] });
+      const listed = await appliance.cli("incidents", "list", "--json");
+      const incident = listed.stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as { readonly id: string; readonly kind: string })
+        .find(({ kind }) => kind === "circuitBreaker");
+      if (incident === undefined) throw new Error(`no incident of the breaker: ${listed.stdout}`);
+
+      t.equal((await appliance.cli("incidents", "close", incident.id, "--note", "a real one")).status, 0);
+      await second.lookup("denied.example", "+time=1");
+      await until("the second is stopped too", async () => !(await isRunning(second)));
+      for (const container of [first, second]) await container.remove();
+    },
+  );
+
+  await t.test("isolated instead: silent and alive, also while the appliance is away", async (t) => {
+    appliance.writeSettings({ block: { action: "isolate" } });
+    await appliance.stop();
+    await appliance.start();
+    const container = await world.engine.run("blocked-isolated", STUBBORN);
+    const outside = await world.captureInternet();
+    await until("the container talks", () => outside.packets().filter(isNoise).length > 20);
+    await container.exec(["node", "/programs/once.mts", INTERNET.denied, "7", "1000"]).catch(() => undefined);
+    await until("it is isolated", async () =>
+      (await appliance.status()).containers.blocked.some(
+        ({ id, action }) => id === container.id && action === "isolate",
+      ),
+    );
+    await until("and does not get out", async () => (await container.fetch(INTERNET.good)) !== "answered");
+    const before = (await outside.settled()).filter(isNoise).length;
+    await appliance.stop();
+    t.not(await container.fetch(INTERNET.good), "answered", "in open mode, without the daemon");
+    await appliance.start();
+    t.not(await container.fetch(INTERNET.good), "answered", "and with it again");
+    t.equal(outside.packets().filter(isNoise).length, before, "nothing of it has passed");
+    await outside.stop();
+    t.equal(await container.inspect("{{.State.Running}}"), "true");
+    t.equal(Number(await container.inspect("{{.State.Pid}}")), container.pid, "the same process");
+    t.equal((await appliance.cli("unblock", "blocked-isolated")).status, 0);
+    const again = await world.captureInternet();
+    await until("it talks again", () => again.packets().some(isNoise));
+    await again.stop();
+    await container.remove();
+  });
+
   await t.test("paused instead, where the appliance is told so", async (t) => {
     appliance.writeSettings({ block: { action: "pause" } });
     await appliance.stop();

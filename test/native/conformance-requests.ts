@@ -112,6 +112,20 @@ export function requestConformance(t: Test, world: World): void {
     t.ok(lo?.addresses.includes(`${ADDRESSES[6].first}/128`));
   });
 
+  t.test("a link is taken down and brought up", async (t) => {
+    const { native } = world;
+    const index = world.spareLink();
+    const isUp = (): boolean | undefined => native.links().find((link) => link.index === index)?.up;
+    native.setLink(index, true);
+    t.equal(isUp(), true);
+    for (const wanted of [false, false, true]) {
+      native.setLink(index, wanted);
+      t.equal(isUp(), wanted);
+    }
+    t.throws(() => native.setLink(999_999, false), { code: "TM_NATIVE_SYSCALL", message: /ENODEV/ });
+    t.throws(() => native.setLink(0, false), { name: "RangeError" });
+  });
+
   for (const family of FAMILIES) {
     t.test(`IPv${family} sockets that wait for others are listed, connected ones are not`, async (t) => {
       const { native, namespace } = world;

@@ -144,6 +144,11 @@ class FakeWorld implements World {
     this.native.setLinks([LO]);
   }
 
+  spareLink(): number {
+    this.native.setLinks([LO, { ...LO, index: 2, name: "spare", kind: "veth", up: false, addresses: [] }]);
+    return 2;
+  }
+
   close(): void {}
 }
 

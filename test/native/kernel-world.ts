@@ -165,6 +165,12 @@ export class KernelWorld implements World {
     sh(`ip link add tm${this.#links++} type veth peer name tm${this.#links++}`);
   }
 
+  spareLink(): number {
+    this.changeLinks();
+    const name = `tm${this.#links - 1}`;
+    return this.native.links().find((link) => link.name === name)?.index ?? 0;
+  }
+
   close(): void {
     for (const socket of this.#sockets) socket.close();
   }

@@ -52,6 +52,8 @@ export interface World {
   readable(): { readonly descriptor: number; write(): void; close(): void };
   /** Changes the interfaces of our own namespace. */
   changeLinks(): void;
+  /** Interface index of a link that nothing else uses. */
+  spareLink(): number;
   close(): void;
 }
 

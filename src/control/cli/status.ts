@@ -6,6 +6,8 @@ import { type Attach, connect, DONE, JSON_OPTION, type JsonOption } from "./cont
 import { bytes, type Colour, localTime, number, plural } from "./layout.ts";
 import type { Fact, Output } from "./output.ts";
 
+const DONE_TO = { stop: "stopped", pause: "paused", isolate: "isolated" } as const;
+
 export function define(program: Command, attach: Attach): void {
   const command = program
     .command("status")
@@ -34,7 +36,14 @@ function writeStatus(output: Output, status: StatusReport): void {
     ],
     ["runtime", ...runtime(status)],
     ["containers", `${number(status.containers.running)} running of ${number(status.containers.total)}`],
-    ...status.containers.blocked.map((one): Fact => ["blocked", one.name, "red"]),
+    ...status.containers.blocked.map(
+      (one): Fact => [
+        "blocked",
+        `${one.name} (${DONE_TO[one.action]}) since ${localTime(one.since)}: ${one.reason}`,
+        "red",
+      ],
+    ),
+    ...status.block.spared.map((one): Fact => ["not blocked", `${one.name}: ${one.reason}`, "red"]),
     ...status.networks.map(
       (one): Fact => [
         "network",

@@ -89,6 +89,8 @@ function explain(reason: Judgement["reasons"][number]): string {
     }
     case "detection":
       return `${about}detected${reason.entry === undefined ? "" : ` ${reason.entry}`}${detail}`;
+    case "breaker":
+      return `${about}not stopped${detail}`;
     case "error":
       return `${about}could not be evaluated, which counts as denied${detail}`;
   }
