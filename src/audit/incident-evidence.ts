@@ -1,7 +1,7 @@
 /** What an incident keeps of findings and observations, in bounded lists. Pure. */
 import type { Finding, Observation } from "../policy/types.ts";
 import type { Sign } from "./incident-detector.ts";
-import type { Incident, IncidentEvent, IncidentKind } from "./incident-record.ts";
+import { type Incident, type IncidentEvent, OF_THE_HOST } from "./incident-record.ts";
 import type { AuditContainer } from "./record.ts";
 
 /** Events that the flight recorder of a container holds. */
@@ -16,7 +16,7 @@ const BOUNDS = {
 
 /**
  * The incident with what of the sign's evidence is newer than number `seen`. Facts of the container and the summary are the
- * latest.
+ * latest; an incident of the host keeps its first container, and its evidence names those that it is of.
  */
 export function withEvidence(
   incident: Incident,
@@ -25,7 +25,11 @@ export function withEvidence(
   container: AuditContainer,
 ): Incident {
   const fresh = sign.evidence.filter(({ number }) => number > seen);
-  const events = fresh.map(({ finding, audit }) => eventOf(finding, audit));
+  const isOfTheHost = sign.kind === OF_THE_HOST;
+  const events = fresh.map(({ finding, audit }) => {
+    const event = eventOf(finding, audit);
+    return isOfTheHost ? { ...event, message: `${container.name}: ${event.message}` } : event;
+  });
   const audits = keep(
     incident.audits,
     fresh.flatMap(({ audit }) => (audit === null || incident.audits.includes(audit) ? [] : [audit])),
@@ -34,7 +38,7 @@ export function withEvidence(
   const timeline = keep(incident.timeline, events, BOUNDS.timeline);
   return {
     ...incident,
-    container,
+    container: isOfTheHost ? incident.container : container,
     summary: sign.summary,
     lastAt: [incident.lastAt, ...events.map(({ time }) => time)].sort().at(-1) ?? incident.lastAt,
     count: incident.count + fresh.reduce((sum, { finding }) => sum + finding.count, 0),
@@ -95,18 +99,4 @@ function keep<T>(
   const all = [...list, ...more];
   const omitted = Math.max(0, all.length - most);
   return { kept: omitted === 0 ? all : [...all.slice(0, head), ...all.slice(head + omitted)], omitted };
-}
-
-/** Whether there is one of its kind for the host, whatever the container. */
-export function isShared({ kind }: { readonly kind: IncidentKind }): boolean {
-  return kind === "circuitBreaker";
-}
-
-/** Its evidence says which container it is of. */
-export function naming(sign: Sign, name: string): Sign {
-  const evidence = sign.evidence.map((one) => ({
-    ...one,
-    finding: { ...one.finding, message: `${name}: ${one.finding.message}` },
-  }));
-  return { ...sign, evidence };
 }

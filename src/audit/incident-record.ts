@@ -12,6 +12,9 @@ export const INCIDENT_KINDS = [
 ] as const;
 export type IncidentKind = (typeof INCIDENT_KINDS)[number];
 
+/** The kind of which one is open for the host; of the others one for each container. */
+export const OF_THE_HOST: IncidentKind = "circuitBreaker";
+
 /** `acknowledged` is still open: somebody has seen it. */
 export type IncidentState = "open" | "acknowledged" | "closed";
 

@@ -5,6 +5,8 @@
  *
  * Openings and what operators do are on the disk when the call returns; evidence follows within `SAVE_AFTER`. A disk that
  * fails loses none of it: what could not be written stays in memory and is tried again.
+ *
+ * Length: what is open, what stands on the disk and who was told change together, in one order.
  */
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../clock.ts";
@@ -13,22 +15,14 @@ import type { Finding, Observation } from "../policy/types.ts";
 import { identifierFactory } from "./identifier.ts";
 import { IncidentDatabase } from "./incident-database.ts";
 import { IncidentDetector, type Sign } from "./incident-detector.ts";
-import {
-  eventOf,
-  isShared,
-  naming,
-  observed,
-  openAgain,
-  RECORDED,
-  withEvidence,
-  withRecorded,
-} from "./incident-evidence.ts";
+import { eventOf, observed, openAgain, RECORDED, withEvidence, withRecorded } from "./incident-evidence.ts";
 import {
   INCIDENT_KINDS,
   type Incident,
   type IncidentEvent,
   type IncidentKind,
   type IncidentSummary,
+  OF_THE_HOST,
   summaryOf,
 } from "./incident-record.ts";
 import { type Closing, type ClosingReason, type IncidentLimits, IncidentUpkeep } from "./incident-upkeep.ts";
@@ -188,7 +182,7 @@ export class IncidentLog {
     this.#database.close();
   }
 
-  *#held(): Iterable<Incident> {
+  *#held(): Generator<Incident> {
     for (const kinds of this.#open.values()) yield* kinds.values();
   }
 
@@ -199,13 +193,14 @@ export class IncidentLog {
 
   #signed(sign: Sign, from: AuditContainer): void {
     // One for the host: the others that are spared are evidence of the same.
-    const shared = isShared(sign) ? [...this.#held()].find(isShared) : undefined;
+    const shared =
+      sign.kind === OF_THE_HOST ? this.#held().find(({ kind }) => kind === OF_THE_HOST) : undefined;
     const container = shared?.container ?? from;
     const open = this.#open.get(container.id)?.get(sign.kind);
     const before = open ?? this.#again(sign.kind, container.id);
     const incident = before ?? this.#first(sign, container);
     const seen = this.#seen.get(incident.id) ?? 0;
-    const changed = withEvidence(incident, isShared(sign) ? naming(sign, from.name) : sign, seen, container);
+    const changed = withEvidence(incident, sign, seen, from);
     this.#seen.set(incident.id, sign.evidence.at(-1)?.number ?? seen);
     this.#hold(changed);
     this.#change(changed, open === undefined);
