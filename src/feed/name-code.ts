@@ -282,10 +282,10 @@ export class BitWriter {
     }
   }
 
-  /** Appends the name that `coder` coded last, and a zero where that makes the number of bits even. */
-  addName(coder: NameCoder): void {
-    for (let word = 0, left = coder.length; left > 0; word++, left -= 32) {
-      this.add(coder.bits[word]!, Math.min(left, 32));
+  /** Appends the `length` bits of a name's code that begin at `words[from]`, and a zero where that makes their number odd. */
+  addCode(words: Uint32Array, from: number, length: number): void {
+    for (let word = from, left = length; left > 0; word++, left -= 32) {
+      this.add(words[word]!, Math.min(left, 32));
     }
     this.#shift += this.#shift & 1;
     if (this.#shift === 32) {

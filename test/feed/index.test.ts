@@ -6,6 +6,7 @@ import { parseAddress, parsePrefix, prefixContains } from "../../src/address.ts"
 import { TidesmanError } from "../../src/errors.ts";
 import { compileFeeds, type FeedList } from "../../src/feed/compile.ts";
 import { DomainSet } from "../../src/feed/domain-set.ts";
+import { SuffixHash } from "../../src/feed/hash.ts";
 import { openFeeds } from "../../src/feed/index.ts";
 import { parseAddresses, parseDomains } from "../../src/feed/parse.ts";
 import { PrefixSet } from "../../src/feed/prefix-set.ts";
@@ -298,6 +299,45 @@ t.test("names whose size does not fit into their slot", async (t) => {
   const read = new DomainSet(compiled.domains, compiled.sources, false).entriesOf(1);
   const lines = (bytes: Uint8Array): string[] => Buffer.from(bytes).toString("latin1").split("\n").sort();
   t.strictSame(lines(read.entries), lines(lists[1]!.entries));
+});
+
+t.test("names that share half of their hash", async (t) => {
+  const view = new DataView(SEED.buffer);
+  const hash = new SuffixHash(view.getUint32(0, true), view.getUint32(4, true));
+  const known = new Map<number, string>();
+  const alike: string[] = [];
+  for (let number = 0; number < 500_000; number++) {
+    const label = number.toString(36);
+    const bytes = Buffer.from(label);
+    hash.start();
+    hash.label(Buffer.from("example"), 0, 7);
+    hash.label(bytes, 0, bytes.length);
+    hash.finish();
+    const other = known.get(hash.high);
+    if (other !== undefined) alike.push(`${other}.example`, `${label}.example`);
+    known.set(hash.high, label);
+  }
+  t.ok(alike.length >= 10, `${alike.length} names`);
+  // Some are names, some only the ends of names, some both, in several feeds.
+  const lists = [0, 1, 2].map((list) =>
+    alike.map((name, index) => ((index + list) % 3 === 0 ? `www.${name}` : name)),
+  );
+  const all = lists.map((names, list) =>
+    feed(`f${list}`, "domain", names, { match: list === 1 ? "exact" : "suffix" }),
+  );
+  for (const feeds of [all, all.slice(0, 1)]) {
+    const compiled = compileFeeds(feeds, SEED);
+    const distinct = new Set(lists.slice(0, feeds.length).flat()).size;
+    t.equal(new DomainSet(compiled.domains, compiled.sources, false).size, distinct);
+    for (const name of alike.flatMap((name) => [name, `www.${name}`, `w.${name}`, `www.x.${name}`])) {
+      const expected = feeds.flatMap(({ source }, list) =>
+        lists[list]!.filter((entry) => {
+          return entry === name || (source.match === "suffix" && name.endsWith(`.${entry}`));
+        }).map((entry) => `${source.name}:${entry}:${source.match}`),
+      );
+      t.strictSame(domainHits(compiled, name).sort(), expected.sort(), name);
+    }
+  }
 });
 
 t.test("the entries of one feed can be read back", async (t) => {
