@@ -279,6 +279,7 @@ export class Daemon {
       native: this.#native,
       clock,
       log: partLog(this.#log, "sockets"),
+      config: config.detectors.sockets,
     });
     this.#closers.push(() => sockets.stop());
     const blocking = new Blocking({ blocker, registry, data, clock, log });

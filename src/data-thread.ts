@@ -10,6 +10,7 @@ import { systemClock } from "./clock.ts";
 import { ContainerTable, type Resident } from "./container/table.ts";
 import type { Container } from "./container/types.ts";
 import { weighDetection } from "./detections.ts";
+import { portScanOptions } from "./detector-config.ts";
 import { type DnsServer, startDns } from "./dns/server.ts";
 import { TidesmanError } from "./errors.ts";
 import { openFeeds } from "./feed/index.ts";
@@ -56,13 +57,14 @@ let rulesInForce = "";
 const lookups = new LookupWatch({
   clock: systemClock,
   seed: randomInt(0x1_0000_0000),
+  config: config.detectors,
   policy: () => policy,
   report,
 });
 const scans = new PortScans<Resident>({
   native,
   clock: systemClock,
-  detector: { seed: randomInt(0x1_0000_0000) },
+  detector: { ...portScanOptions(config.detectors.portScan), seed: randomInt(0x1_0000_0000) },
   detected(detection, resident) {
     if (resident.profile === null) return;
     const about = { container: resident.container.id, profile: resident.profile, name: null };

@@ -5,6 +5,7 @@ import { createExfiltrationDetector } from "./detect/exfiltration.ts";
 import { createGeneratedNamesDetector } from "./detect/generated-names.ts";
 import type { Detection, LookupEvent } from "./detect/types.ts";
 import { weighDetection } from "./detections.ts";
+import { type DetectorsConfig, exfiltrationOptions, generatedNamesOptions } from "./detector-config.ts";
 import type { Watch } from "./dns/watch.ts";
 import type { Finding, Policy } from "./policy/types.ts";
 
@@ -12,6 +13,7 @@ export interface LookupWatchOptions {
   readonly clock: Clock;
   /** Makes hashes unpredictable. */
   readonly seed: number;
+  readonly config: Pick<DetectorsConfig, "exfiltration" | "generatedNames">;
   readonly policy: () => Policy;
   readonly report: (finding: Finding, resident: Resident) => void;
 }
@@ -33,8 +35,12 @@ export class LookupWatch {
 
   constructor(options: LookupWatchOptions) {
     this.#options = options;
-    this.#exfiltration = createExfiltrationDetector({ seed: options.seed });
-    this.#generated = createGeneratedNamesDetector({ seed: options.seed });
+    const { seed, config } = options;
+    this.#exfiltration = createExfiltrationDetector({ ...exfiltrationOptions(config.exfiltration), seed });
+    this.#generated = createGeneratedNamesDetector({
+      ...generatedNamesOptions(config.generatedNames),
+      seed,
+    });
   }
 
   readonly watch: Watch = (phase, resident, lookup, rcode, size) => {

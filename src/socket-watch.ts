@@ -12,6 +12,7 @@ import { WatchedNamespaces } from "./detect/sockets/namespaces.ts";
 import { hostProcessTable } from "./detect/sockets/processes.ts";
 import { readRawTables } from "./detect/sockets/raw-tables.ts";
 import { TraceInstance } from "./detect/sockets/trace-instance.ts";
+import type { DetectorsConfig } from "./detector-config.ts";
 import type { Log } from "./log.ts";
 import { readListeners } from "./native/listener-rows.ts";
 import type { Native } from "./native/types.ts";
@@ -25,6 +26,7 @@ export interface SocketWatchOptions {
   readonly native: Native;
   readonly clock: Clock;
   readonly log: Log;
+  readonly config: DetectorsConfig["sockets"];
 }
 
 export class SocketWatch {
@@ -35,10 +37,12 @@ export class SocketWatch {
 
   constructor(options: SocketWatchOptions) {
     this.#options = options;
-    const { native, clock, log } = options;
-    const shared = { namespaces: this.#namespaces, processes: hostProcessTable, clock };
+    const { native, clock, log, config } = options;
+    const { interval, udpSettle, rawSource } = config;
+    const shared = { namespaces: this.#namespaces, processes: hostProcessTable, clock, interval };
     this.#ports = new ListeningPorts({
       ...shared,
+      udpSettle,
       list: (path) => native.listeners(path),
       read: readListeners,
       onListener: (listener) => this.#listens(listener),
@@ -47,7 +51,10 @@ export class SocketWatch {
     this.#raw = new RawSockets({
       ...shared,
       tables: readRawTables,
-      openTrace: () => TraceInstance.open(),
+      openTrace() {
+        if (rawSource === "auto") return TraceInstance.open();
+        throw new Error("`detectors.sockets.rawSource` wants it so");
+      },
       watchReadable: (descriptor, callback) => native.watchReadable(descriptor, callback),
       onRawSocket: (socket) => this.#opensRaw(socket),
     });

@@ -63,6 +63,10 @@ t.test("without a file the defaults hold", async (t) => {
       limit: 500,
       retention: { age: 90 * 86_400_000 },
     },
+    detectors: {
+      portScan: { falseAlarm: 1e-7, missed: 0.01, tcpAnswered: 0.5, udpAnswered: 0.3, rest: 1_800_000 },
+      sockets: { interval: 10_000, udpSettle: 30_000, rawSource: "auto" },
+    },
     console: { address: "127.0.0.1", port: 8053 },
     control: { group: "tidesman" },
     log: { level: "info" },

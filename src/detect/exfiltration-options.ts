@@ -1,28 +1,32 @@
 /** The figures of the exfiltration detector. */
 
+/** When what is new below a domain, within a time, is told. */
+export interface TrafficThreshold {
+  /** Milliseconds looked back over, at most; half of it at least. */
+  readonly window: number;
+  /** Bytes below a domain from which it is told. What weighs how much stands below; a drip's are not weighed. */
+  readonly bytes: number;
+  /** Names that count, at least. */
+  readonly names: number;
+}
+
+/** Which names count. */
+export interface CountingNames {
+  /** New bytes from which a name counts. A SHA-1 digest has 20. */
+  readonly nameBytes: number;
+  /** Share of all new bytes below the domain that names which count must have; it lets search lists pass. */
+  readonly share: number;
+}
+
 export interface ExfiltrationOptions {
-  /** A burst: a tunnel in use, or a file that leaves. */
-  readonly fast: {
-    /** Milliseconds looked back over, at most; half of it at least. */
-    readonly window: number;
-    /** Bytes below a domain, weighed, from which it is told. What weighs how much stands below. */
-    readonly bytes: number;
-    /** Names that count, at least. */
-    readonly names: number;
-    /** Share of all new bytes below the domain that names which count must have; it lets search lists pass. */
-    readonly share: number;
-    /** New bytes from which a name counts, hexadecimal digits at half. A SHA-1 digest has 20. */
-    readonly nameBytes: number;
-  };
-  /** A drip: little at a time, for long. */
-  readonly slow: {
-    readonly window: number;
-    /** Bytes below a domain, those of any type alike, hexadecimal digits in full. */
-    readonly bytes: number;
-    readonly names: number;
-    readonly share: number;
-    readonly nameBytes: number;
-  };
+  /** A tunnel in use, or a file that leaves. */
+  readonly burst: TrafficThreshold;
+  /** Hexadecimal digits are worth half. */
+  readonly burstNames: CountingNames;
+  /** Little at a time, for long. */
+  readonly drip: TrafficThreshold;
+  /** Hexadecimal digits are worth all. */
+  readonly dripNames: CountingNames;
   /** New bytes from which a name counts twice; so does one with bytes that are not ASCII. */
   readonly longName: number;
   /** How often a byte counts in types that carry data and that hardly anybody asks for: NULL, KEY, private ones. */
@@ -40,8 +44,8 @@ export interface ExfiltrationOptions {
   readonly largeDomains: number;
   /** Containers known at most; beyond it the one seen first is forgotten. */
   readonly containers: number;
-  /** Registrable domains (presentation form) that are never told. */
-  readonly allowed?: (domain: string) => boolean;
+  /** Names (presentation form) of which, and of all below them, nothing is counted. */
+  readonly allowed: readonly string[];
   /** Seed of the hash of names; random in production, so that nobody can make names that look alike. */
   readonly seed: number;
 }
@@ -61,8 +65,10 @@ export interface ExfiltrationOptions {
  * digests a day: more is for the list of allowed domains.
  */
 export const EXFILTRATION_DEFAULTS: ExfiltrationOptions = {
-  fast: { window: 10 * 60_000, bytes: 8192, names: 6, share: 0.2, nameBytes: 24 },
-  slow: { window: 24 * 3_600_000, bytes: 16_384, names: 50, share: 0.5, nameBytes: 10 },
+  burst: { window: 10 * 60_000, bytes: 8192, names: 6 },
+  burstNames: { nameBytes: 24, share: 0.2 },
+  drip: { window: 24 * 3_600_000, bytes: 16_384, names: 50 },
+  dripNames: { nameBytes: 10, share: 0.5 },
   longName: 60,
   rareType: 4,
   dataType: 2,
@@ -72,5 +78,6 @@ export const EXFILTRATION_DEFAULTS: ExfiltrationOptions = {
   domains: 64,
   largeDomains: 32,
   containers: 4096,
+  allowed: [],
   seed: 0,
 };

@@ -14,61 +14,14 @@
  * Memory of a container: 4 KiB of domains it has asked for, and 0.5 KiB.
  */
 import { wireToName } from "../name.ts";
+import { AllowedNames } from "./allowed-names.ts";
+import { GENERATED_NAMES_DEFAULTS, type GeneratedNamesOptions } from "./generated-names-options.ts";
 import { chanceBits } from "./lexical.ts";
+import { endsInArpa, rootAt } from "./name-end.ts";
 import { recordType } from "./record-type.ts";
 import { isBelowPrivateSuffix, registrableAt } from "./registrable.ts";
 import { hashBytes, RecentSet } from "./sketch.ts";
 import type { Detection, Detector, LookupEvent } from "./types.ts";
-
-export interface GeneratedNamesOptions {
-  /** Height of the walk at which names are told. */
-  readonly threshold: number;
-  /** What a new domain that does not exist adds, before its label is looked at. */
-  readonly failure: number;
-  /**
-   * What a bit of evidence for chance adds, and the most and least that a label can: `chance`, and -`words`. Hosters draw
-   * names themselves (cloudfront.net), so that below a private suffix it can add half of that.
-   */
-  readonly perBit: number;
-  readonly chance: number;
-  readonly words: number;
-  /** What a new domain that exists takes away. */
-  readonly success: number;
-  /** Failures below which nothing is told, whatever they look like. */
-  readonly failures: number;
-  /** Milliseconds in which the walk halves. */
-  readonly halfLife: number;
-  /** Milliseconds without a failure of a new domain after which it is told anew; before, only when it grew tenfold. */
-  readonly rest: number;
-  /** Domains remembered for a container, a power of two; 4 bytes each. */
-  readonly domains: number;
-  /** Containers known at most; beyond it the one seen first is forgotten. */
-  readonly containers: number;
-  /** Names (of the registrable domain, presentation form) of which nothing is counted. */
-  readonly allowed?: (domain: string) => boolean;
-  /** Seed of the hash of domains; random in production. */
-  readonly seed: number;
-}
-
-/**
- * Eight failures of names that look like chance, some 20 of ordinary ones, some 30 of plain English, with no new domain
- * between them that exists; each that does takes back one to four. Where 30 of 100 new domains fail, the walk sinks by two a
- * domain.
- */
-export const GENERATED_NAMES_DEFAULTS: GeneratedNamesOptions = {
-  threshold: 23,
-  failure: 1,
-  perBit: 0.25,
-  chance: 2,
-  words: 0.5,
-  success: 4,
-  failures: 8,
-  halfLife: 30 * 60_000,
-  rest: 60 * 60_000,
-  domains: 1024,
-  containers: 4096,
-  seed: 0,
-};
 
 const NXDOMAIN = 3;
 const GROWTH = 10;
@@ -96,17 +49,6 @@ class Walk {
   }
 }
 
-/** Whether the last label is `arpa`: most addresses have no name, and nobody registers there. */
-function isArpa(bytes: Uint8Array, at: number): boolean {
-  return (
-    bytes[at] === 4 &&
-    bytes[at + 1] === 97 &&
-    bytes[at + 2] === 114 &&
-    bytes[at + 3] === 112 &&
-    bytes[at + 4] === 97
-  );
-}
-
 /** Whether the label is an A-label (RFC 5890): a word of another script looks like chance in Punycode. */
 function isEncoded(bytes: Uint8Array, at: number): boolean {
   return (
@@ -126,6 +68,7 @@ export function createGeneratedNamesDetector(
   given: Partial<GeneratedNamesOptions> = {},
 ): GeneratedNamesDetector {
   const options = { ...GENERATED_NAMES_DEFAULTS, ...given };
+  const allowed = new AllowedNames(options.allowed);
   const walks = new Map<string, Walk>();
 
   const walkOf = (container: string): Walk => {
@@ -148,16 +91,12 @@ export function createGeneratedNamesDetector(
       const { bytes } = event;
       const start = registrableAt(bytes, event.offset);
       if (start < 0) return undefined;
-      let end = start;
-      let last = start;
-      while (bytes[end] !== 0) {
-        last = end;
-        end += bytes[end]! + 1;
-      }
-      if (isArpa(bytes, last)) return undefined;
+      const end = rootAt(bytes, start);
+      // Most addresses have no name, and nobody registers there.
+      if (endsInArpa(bytes, end)) return undefined;
       const walk = walkOf(event.container);
       if (!walk.seen.add(hashBytes(bytes, start, end, options.seed))) return undefined;
-      if (options.allowed?.(wireToName(bytes, start)) === true) return undefined;
+      if (allowed.cover(bytes, event.offset)) return undefined;
 
       if (walk.height > 0) walk.height *= 2 ** ((walk.time - now) / options.halfLife);
       walk.time = now;

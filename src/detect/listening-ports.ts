@@ -4,7 +4,7 @@
  *
  * A TCP socket in LISTEN is a listener. A UDP socket has no such state: one that is bound and not connected may serve, or
  * may be a client whose port the kernel chose when it first sent. So a UDP socket on a port of the ephemeral range is
- * taken for a listener only once the same socket has stood for UDP_SETTLE. What this means: a server that binds an
+ * taken for a listener only once the same socket has stood for `udpSettle`. What this means: a server that binds an
  * ephemeral port is told half a minute late, and a client that keeps one unconnected socket for so long (QUIC) is told as a
  * listener, since the kernel shows no difference; a rule can allow the range. Below the range a UDP port is told at once.
  * Namespaces whose range was set otherwise are held to the kernel's default one.
@@ -18,11 +18,8 @@ import type { Clock } from "../clock.ts";
 import type { WatchedNamespace, WatchedNamespaces } from "./sockets/namespaces.ts";
 import type { ProcessTable, SocketProcess } from "./sockets/processes.ts";
 
-/** Every namespace is looked into so often, milliseconds; a share of them at each of the steps in between. */
-const SCAN_INTERVAL = 10_000;
+/** A share of the namespaces is looked into at each of the steps of an interval. */
 const SCAN_STEPS = 10;
-/** Milliseconds that a UDP socket on an ephemeral port has to stand. */
-const UDP_SETTLE = 30_000;
 /** The kernel's default ip_local_port_range (net/ipv4/af_inet.c, inet_init_net), inclusive. */
 const EPHEMERAL = { first: 32_768, last: 60_999 } as const;
 /** A listener that was away so long is told again when it is back, milliseconds. */
@@ -59,6 +56,10 @@ export interface ListeningPortsOptions {
   readonly read: (list: Uint32Array) => readonly ListedSocket[];
   readonly processes: ProcessTable;
   readonly clock: Clock;
+  /** Every namespace is looked into so often; milliseconds. */
+  readonly interval: number;
+  /** Milliseconds that a UDP socket on an ephemeral port has to stand. */
+  readonly udpSettle: number;
   readonly onListener: (listener: Listener) => void;
   /** A namespace could not be looked into; usually it went away with its container. */
   readonly onFailure: (namespace: string, error: unknown) => void;
@@ -89,7 +90,8 @@ export class ListeningPorts {
   }
 
   start(): void {
-    this.#timer ??= this.#options.clock.every(SCAN_INTERVAL / SCAN_STEPS, () => this.#next());
+    const { clock, interval } = this.#options;
+    this.#timer ??= clock.every(interval / SCAN_STEPS, () => this.#next());
   }
 
   stop(): void {
@@ -160,7 +162,7 @@ export class ListeningPorts {
       }
       if (isPerhapsClient(protocol, port)) {
         const since = settling.get(`${key}/${inode}`) ?? now;
-        if (now - since < UDP_SETTLE) {
+        if (now - since < this.#options.udpSettle) {
           settling.set(`${key}/${inode}`, since);
           standing.add(`${key}/${inode}`);
           sight.waiting = true;

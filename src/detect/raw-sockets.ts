@@ -17,8 +17,7 @@ import type { ProcessTable, SocketProcess } from "./sockets/processes.ts";
 import type { RawTableEntry } from "./sockets/raw-tables.ts";
 import type { TraceRecord } from "./sockets/trace-instance.ts";
 
-/** Every namespace's tables are read so often, milliseconds; a share of them at each of the steps in between. */
-const SCAN_INTERVAL = 10_000;
+/** A share of the namespaces' tables is read at each of the steps of an interval. */
 const SCAN_STEPS = 10;
 /** A call counts when no failure of it has followed for so long, milliseconds. */
 const CONFIRM = 20;
@@ -64,6 +63,8 @@ export interface RawSocketsOptions {
   readonly openTrace: () => RawSocketTrace;
   readonly watchReadable: (descriptor: number, onReadable: () => void) => () => void;
   readonly clock: Clock;
+  /** Every namespace's tables are read so often; milliseconds. */
+  readonly interval: number;
   readonly onRawSocket: (socket: RawSocket) => void;
 }
 
@@ -115,8 +116,8 @@ export class RawSockets {
 
   start(): void {
     if (this.#timers.length > 0) return;
-    const { clock, openTrace } = this.#options;
-    this.#timers.push(clock.every(SCAN_INTERVAL / SCAN_STEPS, () => this.#next()));
+    const { clock, interval, openTrace } = this.#options;
+    this.#timers.push(clock.every(interval / SCAN_STEPS, () => this.#next()));
     try {
       this.#trace = openTrace();
       this.#reason = null;

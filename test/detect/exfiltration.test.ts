@@ -243,12 +243,50 @@ t.test("noise under other domains does not push a tunnel out of sight", async (t
   t.ok(bytes < 10_000, `${bytes}`);
 });
 
-t.test("allowed domains and containers that are gone", async (t) => {
-  const allowed = world({ allowed: (domain: string) => domain === "example.net" });
-  for (let index = 0; index < 500; index++) {
-    t.equal(allowed.ask(`${base32(60)}.example.net`, { type: TYPE.TXT }), undefined);
-  }
-  t.equal(allowed.suspicious("x.example.net"), undefined);
+t.test("allowed names and all below them are not told, their neighbours are", async (t) => {
+  const { ask, suspicious, detector } = world({ allowed: ["hash.example.net", "example.org", "lan"] });
+  const bulk = (below: string): boolean =>
+    Array.from({ length: 200 }, () => ask(`${base32(60)}.${below}`, { type: TYPE.TXT })).some(
+      (detection) => detection !== undefined,
+    );
+  for (const below of [
+    "hash.example.net",
+    "eu.hash.example.net",
+    "example.org",
+    "x.example.org",
+    "files.lan",
+  ])
+    t.notOk(bulk(below), below);
+  t.equal(detector.stats.domains, 0, "nor do they take room");
+  for (const below of ["example.net", "xhash.example.net", "xexample.org", "example.com", "lan.example"])
+    t.ok(bulk(below), below);
+  t.ok(suspicious("www.example.net"));
+  t.equal(suspicious("www.hash.example.net"), undefined, "also while the domain above is suspicious");
+});
+
+t.test("figures are options: a small burst, a short drip, a short hold", async (t) => {
+  const { burst, drip } = EXFILTRATION_DEFAULTS;
+  const passed = (options: object, name: () => string, gap = 10): number => {
+    const { ask } = world(options);
+    let bytes = 0;
+    while (bytes < 100_000 && ask(name(), { gap }) === undefined) bytes += 30;
+    return bytes;
+  };
+  const short = () => `${base32(30)}.example.net`;
+  const usual = passed({}, short);
+  t.ok(passed({ burst: { ...burst, bytes: 1024 } }, short) < usual / 4);
+  t.ok(passed({ burst: { ...burst, names: 1000 }, drip: { ...drip, bytes: 1e9 } }, short) > usual * 3);
+  const apart = drip.window / 40;
+  t.ok(passed({}, short, apart) > 90_000, "too slow to be seen");
+  t.ok(passed({ drip: { ...drip, window: 40 * drip.window } }, short, apart) < 20_000);
+  const { ask, suspicious, wait } = world({ hold: MINUTE });
+  for (let index = 0; index < 100; index++) ask(`${base32(60)}.example.net`);
+  t.ok(suspicious("www.example.net"));
+  wait(2 * MINUTE);
+  t.equal(suspicious("www.example.net"), undefined);
+});
+
+t.test("a container that is gone is forgotten", async (t) => {
   const { ask, detector, suspicious } = world();
   for (let index = 0; index < 100; index++) ask(`${base32(60)}.example.net`);
   t.ok(suspicious("www.example.net"));

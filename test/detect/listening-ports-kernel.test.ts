@@ -17,6 +17,8 @@ const NAMESPACES = 200;
 function detector(namespaces: WatchedNamespaces, clock: ManualClock, told: Listener[]): ListeningPorts {
   const native = loadNative();
   return new ListeningPorts({
+    interval: 10_000,
+    udpSettle: 30_000,
     namespaces,
     list: (path) => native.listeners(path),
     read: readListeners,

@@ -10,6 +10,8 @@ class World extends SocketsWorld {
   readonly told: Listener[] = [];
   readonly failures: string[] = [];
   readonly ports = new ListeningPorts({
+    interval: 10_000,
+    udpSettle: 30_000,
     namespaces: this.namespaces,
     list: (namespace) => this.native.listeners(namespace),
     read: readListeners,

@@ -41,6 +41,7 @@ const native = skip === false ? loadNative() : null;
 
 function detector(namespaces: WatchedNamespaces, mounts: readonly string[], told: RawSocket[]): RawSockets {
   return new RawSockets({
+    interval: 10_000,
     namespaces,
     processes: hostProcessTable,
     tables: readRawTables,

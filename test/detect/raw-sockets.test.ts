@@ -17,6 +17,7 @@ class World extends SocketsWorld {
   refusal: string | null = null;
   closed = 0;
   readonly raw = new RawSockets({
+    interval: 10_000,
     namespaces: this.namespaces,
     processes: this.processes,
     tables: (pid) => this.tables.get(pid) ?? [],
