@@ -23,6 +23,8 @@ import type { Config, Places } from "./config.ts";
 import { Blocker } from "./container/block.ts";
 import { DockerClient } from "./container/docker.ts";
 import { addressesOf } from "./container/entry.ts";
+import { EvidenceTaker } from "./container/evidence.ts";
+import { EvidenceStore } from "./container/evidence-store.ts";
 import { Registry } from "./container/registry.ts";
 import type { Container, RegistryChange } from "./container/types.ts";
 import { openConsole } from "./control/console.ts";
@@ -48,6 +50,7 @@ import { SocketWatch } from "./socket-watch.ts";
 import { surroundingsOf } from "./surroundings.ts";
 import { type Notifier, systemdNotifier, takeListenSockets } from "./systemd.ts";
 import type { Snapshot, Surroundings } from "./thread.ts";
+import { auditContainer } from "./why.ts";
 
 /** How often the kernel's counters are read for what the rate guard dropped; milliseconds. */
 const FLOOD_INTERVAL = 5_000;
@@ -246,6 +249,13 @@ export class Daemon {
 
     const log = partLog(this.#log, "containers");
     const docker = new DockerClient({ socket: config.docker.socket });
+    const taker = new EvidenceTaker({ native: this.#native, clock });
+    this.#closers.push(() => taker.stop());
+    taker.start();
+    const evidence = new EvidenceStore({
+      directory: join(places.stateDirectory, "evidence"),
+      onNotice: (message) => log.warn({}, message),
+    });
     const blocker = await Blocker.open({
       docker,
       native: this.#native,
@@ -257,6 +267,16 @@ export class Daemon {
         this.#inBackground(on ? ruleset.cut(addresses) : ruleset.uncut(addresses));
       },
       onChange: (id) => this.#parts?.registry.touch(id),
+      evidence: {
+        take: (container) => taker.take(container),
+        save: (container, taken, about) =>
+          evidence.save({
+            ...about,
+            container: auditContainer(container),
+            ...taken,
+            recorder: incidents.recorder(container.id),
+          }),
+      },
       log,
     });
     this.#closers.push(() => blocker.stop());
@@ -294,6 +314,7 @@ export class Daemon {
       docker,
       blocker,
       blocking,
+      evidence,
       registry,
       sockets,
       findings,
@@ -459,6 +480,7 @@ export interface Parts {
   readonly docker: DockerClient;
   readonly blocker: Blocker;
   readonly blocking: Blocking;
+  readonly evidence: EvidenceStore;
   readonly registry: Registry;
   readonly sockets: SocketWatch;
   readonly findings: Findings;

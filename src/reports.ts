@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { stringify } from "yaml";
 import { type Incident, type IncidentSummary, summaryOf } from "./audit/incident-record.ts";
+import type { EvidenceRecord, EvidenceSummary } from "./container/evidence-store.ts";
 import type { Container } from "./container/types.ts";
 import type * as control from "./control/types.ts";
 import type { ContainerReport, ControlDependencies, ModelReport, StatusReport } from "./control/types.ts";
@@ -38,14 +39,17 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
     subscribeIncidents: (listener) =>
       daemon.parts.incidents.subscribe((incident, isNew) => listener(incidentSummary(incident), isNew)),
     incidents: async (all) => daemon.parts.incidents.list(all).map(incidentSummary),
-    incident: async (id) => incidentReport(daemon.parts.incidents.show(id)),
-    acknowledgeIncident: async (id, note) => incidentReport(daemon.parts.incidents.acknowledge(id, note)),
+    incident: async (id) => incidentReport(daemon.parts, daemon.parts.incidents.show(id)),
+    acknowledgeIncident: async (id, note) =>
+      incidentReport(daemon.parts, daemon.parts.incidents.acknowledge(id, note)),
     async closeIncident(id, note) {
       const incident = daemon.parts.incidents.close(id, note);
       // Somebody has seen to it: what was stopped until now counts no longer.
       if (incident.kind === "circuitBreaker") await daemon.parts.blocking.reset();
-      return incidentReport(incident);
+      return incidentReport(daemon.parts, incident);
     },
+    evidenceList: async () => (await daemon.parts.evidence.list()).map(evidenceSummary),
+    evidence: async (which) => evidenceReport(await daemon.parts.evidence.find(which)),
     feeds: async () => daemon.parts.revisions.feedReports(),
     updateFeeds: () => daemon.parts.revisions.updateFeeds("all"),
     loadFeeds: () => daemon.parts.revisions.loadFeeds(),
@@ -84,10 +88,31 @@ function incidentSummary(incident: IncidentSummary): control.IncidentSummary {
   };
 }
 
-function incidentReport(incident: Incident): control.IncidentReport {
-  const { audits, timeline, recorder, omitted } = incident;
+function evidenceSummary(summary: EvidenceSummary): control.EvidenceSummary {
+  const { id, time, container, reason, action, result } = summary;
+  return { id, time, container: { ...container, labels: { ...container.labels } }, reason, action, result };
+}
+
+function evidenceReport(record: EvidenceRecord): control.EvidenceReport {
+  const { took, processes, sockets, interfaces, omitted, complete, recorder } = record;
+  return {
+    ...evidenceSummary(record),
+    took,
+    processes: [...processes],
+    sockets: sockets.map((one) => ({ ...one, processes: [...one.processes] })),
+    interfaces: interfaces.map((one) => ({ ...one, addresses: [...one.addresses] })),
+    omitted,
+    complete,
+    recorder: [...recorder],
+  };
+}
+
+async function incidentReport(parts: Parts, incident: Incident): Promise<control.IncidentReport> {
+  const { audits, timeline, recorder, omitted, container } = incident;
+  const evidence = (await parts.evidence.list()).filter((one) => one.container.id === container.id);
   return {
     ...incidentSummary(summaryOf(incident)),
+    evidence: evidence.map(({ id }) => id),
     audits: [...audits],
     timeline: [...timeline],
     recorder: [...recorder],

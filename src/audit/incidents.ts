@@ -115,6 +115,11 @@ export class IncidentLog {
     for (const observation of observations) this.#record(observation.container, observed(observation));
   }
 
+  /** The flight recorder of a container: what it was seen doing lately, oldest first. */
+  recorder(container: string): readonly IncidentEvent[] {
+    return [...(this.#recorders.get(container) ?? [])];
+  }
+
   /** The latest first; a thousand of them with `all`, else those that are not closed. Throws TM_STORE. */
   list(all: boolean): readonly IncidentSummary[] {
     if (!all) return [...this.#held()].sort((a, b) => (a.id < b.id ? 1 : -1)).map(summaryOf);

@@ -6,6 +6,7 @@
  *
  * 1. remember it on disk, with the restart policy, before anything changes: whatever happens, it can be undone;
  * 2. set the restart policy to `no`: else dockerd brings the container back;
+ *    Meanwhile evidence of it is taken (evidence.ts), which may take a moment and no longer;
  * 3. reset its connections: peers learn at once, and nothing retransmits into the cut;
  * 4. isolate, pause or kill it (stop.ts);
  * 5. delete its conntrack entries, last, so that none is made anew: a later owner of the address inherits nothing.
@@ -23,6 +24,7 @@ import { type BlockedContainer, BlockedFile, type BlockedState } from "./blocked
 import { Breaker, type BreakerLimits } from "./breaker.ts";
 import { type ContainerDetail, type DockerApi, isGone, type RestartPolicy } from "./engine.ts";
 import { addressesOf } from "./entry.ts";
+import type { Evidence } from "./evidence.ts";
 import { isIsolated, isolationGap, restoreVeths } from "./isolate.ts";
 import { type HostProcesses, hostProcesses } from "./processes.ts";
 import { type Stopped, stopContainer } from "./stop.ts";
@@ -50,9 +52,23 @@ export interface BlockerOptions {
   readonly cut: (container: string, on: boolean, addresses: readonly string[]) => void;
   /** The container became blocked, or is no longer: its state in the registry changed. */
   readonly onChange?: (container: string) => void;
+  /** What is taken before the container is changed, and kept when that is done. `take` must not reject. */
+  readonly evidence: {
+    take(container: Container): Promise<Evidence>;
+    save(container: Container, evidence: Evidence, about: EvidenceSubject): Promise<unknown>;
+  };
   /** Default: the processes of this host. */
   readonly processes?: HostProcesses;
   readonly log: Pick<Log, "info" | "warn" | "error">;
+}
+
+/** What evidence is about. */
+export interface EvidenceSubject {
+  /** The finding that led to the block. */
+  readonly reason: string;
+  readonly action: BlockedContainer["action"];
+  /** What became of the container. */
+  readonly result: Stopped["result"];
 }
 
 /** What was done about a container, for the log and the audit. */
@@ -84,6 +100,8 @@ export class Blocker {
   readonly #seen = new Map<string, Container>();
   /** Blocked containers that stand on the disk as they are here. */
   readonly #saved = new Set<string>();
+  /** Blocked a moment ago: evidence of them is to be taken. */
+  readonly #fresh = new Set<string>();
   /** Being unblocked: not to be stopped meanwhile. */
   readonly #releasing = new Map<string, Promise<void>>();
   readonly #sweep: { cancel(): void };
@@ -170,6 +188,7 @@ export class Blocker {
         goneAt: null,
       });
       this.#seen.set(id, container);
+      this.#fresh.add(id);
       this.#options.onChange?.(id);
     }
     return this.#enforce(container);
@@ -308,8 +327,9 @@ export class Blocker {
   }
 
   async #act(container: Container): Promise<BlockOutcome> {
-    const { clock, docker, native, log } = this.#options;
+    const { clock, docker, native, evidence, log } = this.#options;
     const { id } = container;
+    const taking = this.#fresh.delete(id) ? evidence.take(container) : null;
     const began = clock.monotonic();
     const failures: string[] = [];
     const failed = (step: string, error: unknown): void => {
@@ -331,6 +351,7 @@ export class Blocker {
         .setRestartPolicy(id, restartPolicy, QUESTION_TIME)
         .catch((error: unknown) => failed("restart policy", error));
     }
+    const taken = await taking;
     const stopped: Stopped = gone
       ? { result: "gone", bySignal: false, connectionsReset: 0 }
       : await stopContainer({
@@ -351,6 +372,12 @@ export class Blocker {
       }
     }
     const took = clock.monotonic() - began;
+    const { reason = "", action = this.#options.action } = blocked ?? {};
+    if (taken !== null) {
+      await evidence
+        .save(container, taken, { reason, action, result: stopped.result })
+        .catch((error: unknown) => failed("evidence", error));
+    }
     const outcome = { container: id, ...stopped, conntrackDeleted, took, failures };
     const level = failures.length === 0 ? "info" : "warn";
     log[level](outcome, `container \`${container.name}\` is blocked: ${stopped.result}`);

@@ -11,6 +11,8 @@ import type { ModelFile } from "../model/transfer.ts";
 import { errorOf } from "./failure.ts";
 import type {
   ContainerReport,
+  EvidenceReport,
+  EvidenceSummary,
   FeedReport,
   IncidentReport,
   IncidentSummary,
@@ -85,6 +87,12 @@ export class ControlClient {
   }
   closeIncident(id: string, note: string): Promise<IncidentReport> {
     return this.#post(`/api/v1/incidents/${encodeURIComponent(id)}/close`, { note });
+  }
+  evidenceList(): Promise<readonly EvidenceSummary[]> {
+    return this.#get("/api/v1/evidence");
+  }
+  evidence(which: string): Promise<EvidenceReport> {
+    return this.#get(`/api/v1/evidence/${encodeURIComponent(which)}`);
   }
   feeds(): Promise<readonly FeedReport[]> {
     return this.#get("/api/v1/feeds");

@@ -52,6 +52,9 @@ const auditQuery = z.strictObject({
 });
 
 const incidentPath = z.object({ id: z.string().min(1).max(26) });
+const evidencePath = z.object({
+  which: z.string().min(1).max(253).describe("Its identifier, or a container's name or id: the latest of it"),
+});
 const incidentQuery = z.strictObject({
   all: z.enum(["true", "false"]).optional().describe("Closed ones too"),
 });
@@ -188,6 +191,21 @@ export const ROUTES: readonly Route[] = [
     response: schema.incident,
     handle: (dependencies, input) =>
       dependencies.closeIncident(incidentPath.parse(input.path).id, closeBody.parse(input.body).note),
+  },
+  {
+    method: "GET",
+    path: "/api/v1/evidence",
+    summary: "Evidence taken at blocks, the latest first",
+    response: z.array(schema.evidenceSummary),
+    handle: (dependencies) => dependencies.evidenceList(),
+  },
+  {
+    method: "GET",
+    path: "/api/v1/evidence/:which",
+    summary: "Processes, sockets and interfaces of a container when it was blocked, and what it did before",
+    pathParameters: evidencePath,
+    response: schema.evidence,
+    handle: (dependencies, input) => dependencies.evidence(evidencePath.parse(input.path).which),
   },
   {
     method: "GET",

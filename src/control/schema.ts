@@ -408,7 +408,50 @@ export const incidentSummary = z.object({
   attackTypes: z.array(z.enum(ATTACK_TYPES)),
 });
 
+export const evidenceSummary = z.object({
+  id: z.string(),
+  time,
+  container: auditContainer,
+  reason: z.string().describe("The finding that led to the block"),
+  action: blockAction,
+  result: z.enum(["killed", "paused", "isolated", "stopped", "gone", "failed"]),
+});
+
+export const evidence = evidenceSummary.extend({
+  took: count.describe("Milliseconds"),
+  processes: z.array(
+    z.object({
+      pid: count,
+      innerPid: count.describe("In the container's own numbering"),
+      parent: count,
+      user: count,
+      group: count,
+      name: z.string(),
+      executable: z.string(),
+      commandLine: z.string().describe("Its beginning; may hold secrets"),
+      startedAt: time.nullable(),
+    }),
+  ),
+  sockets: z.array(
+    z.object({
+      protocol: z.enum(["tcp", "udp", "raw", "packet"]),
+      state: z.string().nullable(),
+      local: z.string(),
+      remote: z.string().nullable(),
+      user: count,
+      processes: z.array(count).describe("Host pids of those who hold it"),
+    }),
+  ),
+  interfaces: z.array(
+    z.object({ name: z.string(), hardwareAddress: z.string(), addresses: z.array(z.string()) }),
+  ),
+  omitted: z.object({ processes: count, sockets: count }),
+  complete: z.boolean().describe("False when time ran out, or the container had ended"),
+  recorder: z.array(incidentEvent).describe("What it was seen doing before"),
+});
+
 export const incident = incidentSummary.extend({
+  evidence: z.array(z.string()).describe("Identifiers of the evidence of its container, the latest first"),
   audits: z.array(z.string()),
   timeline: z.array(incidentEvent).describe("Its evidence in the order in which it came"),
   recorder: z.array(incidentEvent).describe("All that the container was seen doing around it"),

@@ -23,6 +23,8 @@ export type ModelDetail = Plain<z.infer<typeof schema.modelDetail>>;
 export type ModelChange = Plain<z.infer<typeof schema.modelChange>>;
 export type IncidentSummary = Plain<z.infer<typeof schema.incidentSummary>>;
 export type IncidentReport = Plain<z.infer<typeof schema.incident>>;
+export type EvidenceSummary = Plain<z.infer<typeof schema.evidenceSummary>>;
+export type EvidenceReport = Plain<z.infer<typeof schema.evidence>>;
 export type FeedReport = Plain<z.infer<typeof schema.feedReport>>;
 export type PolicyReport = Omit<Plain<z.infer<typeof schema.policyReport>>, "rules"> & {
   readonly rules: readonly RuleFile[];
@@ -69,6 +71,10 @@ export interface ControlDependencies {
   acknowledgeIncident(id: string, note: string | null): Promise<IncidentReport>;
   /** Throws TM_USAGE for one that is closed. */
   closeIncident(id: string, note: string): Promise<IncidentReport>;
+  /** The latest first. */
+  evidenceList(): Promise<readonly EvidenceSummary[]>;
+  /** By its identifier, or the latest of a container. Throws TM_NOT_FOUND. */
+  evidence(which: string): Promise<EvidenceReport>;
   feeds(): Promise<readonly FeedReport[]>;
   /** Fetches and reads all feeds and puts them in force; a feed that fails has an `error` and keeps its last form. */
   updateFeeds(): Promise<readonly FeedReport[]>;

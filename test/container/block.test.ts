@@ -5,6 +5,7 @@ import t from "tap";
 import { ManualClock, systemClock } from "../../src/clock.ts";
 import { Blocker, type BlockerOptions } from "../../src/container/block.ts";
 import type { BlockedContainer } from "../../src/container/blocked.ts";
+import type { Evidence } from "../../src/container/evidence.ts";
 import type { HostProcesses } from "../../src/container/processes.ts";
 import type { Container } from "../../src/container/types.ts";
 import { TidesmanError } from "../../src/errors.ts";
@@ -18,9 +19,21 @@ interface Cell extends AsyncDisposable {
   readonly killed: number[];
   readonly cuts: [container: string, on: boolean][];
   readonly stored: () => BlockedContainer[];
+  /** `take ID`, `save ID RESULT`, in order. */
+  readonly evidence: string[];
   /** Another blocker on the same file: the daemon was started again. */
   readonly reopen: () => Promise<Blocker>;
 }
+
+const NO_EVIDENCE: Evidence = {
+  time: "2026-11-24T02:33:39.497Z",
+  took: 0,
+  processes: [],
+  sockets: [],
+  interfaces: [],
+  omitted: { processes: 0, sockets: 0 },
+  complete: false,
+};
 
 /** A world with a blocker that sees every change, as the daemon wires it. */
 async function cell(more: Partial<BlockerOptions> = {}): Promise<Cell> {
@@ -28,6 +41,7 @@ async function cell(more: Partial<BlockerOptions> = {}): Promise<Cell> {
   const file = join(directory, "blocked.json");
   const killed: number[] = [];
   const cuts: [string, boolean][] = [];
+  const evidence: string[] = [];
   let blocker: Blocker | null = null;
   const it = await world({ isBlocked: (id) => blocker?.isBlocked(id) ?? false });
   const processes: HostProcesses = {
@@ -50,6 +64,15 @@ async function cell(more: Partial<BlockerOptions> = {}): Promise<Cell> {
       file,
       cut: (container, on) => cuts.push([container, on]),
       onChange: (id) => it.registry.touch(id),
+      evidence: {
+        async take({ id }) {
+          evidence.push(`take ${id}`);
+          return NO_EVIDENCE;
+        },
+        async save({ id }, _taken, { result }) {
+          evidence.push(`save ${id} ${result}`);
+        },
+      },
       log: silent,
       ...more,
     });
@@ -65,6 +88,7 @@ async function cell(more: Partial<BlockerOptions> = {}): Promise<Cell> {
     file,
     killed,
     cuts,
+    evidence,
     stored: () => (JSON.parse(readFileSync(file, "utf8")) as { containers: BlockedContainer[] }).containers,
     async reopen() {
       await blocker?.stop();
@@ -146,6 +170,44 @@ t.test("stopped in the right order, and for good", async (t) => {
   t.same(here.stored(), []);
   t.notOk(blocker.isBlocked(fake.id));
   await t.rejects(blocker.unblock("web"), { code: "TM_NOT_FOUND", exitStatus: 1 });
+});
+
+t.test("evidence is taken before it is changed, kept afterwards, and once for a block", async (t) => {
+  await using here = await cell();
+  const { it, blocker, evidence } = here;
+  const { fake, container } = await runs(here);
+  const { id } = fake;
+  let atKill: string[] | undefined;
+  it.docker.onKill = () => {
+    atKill ??= [...evidence];
+    it.docker.die(id);
+  };
+  await blocker.block(container, "test");
+  t.strictSame(atKill, [`take ${id}`]);
+  t.strictSame(evidence, [`take ${id}`, `save ${id} killed`]);
+  it.docker.start(id);
+  await until(() => fake.pid === 0 && it.present.size === 0, "stopped again");
+  t.equal(evidence.length, 2);
+  await blocker.unblock("web");
+  await until(() => agrees(it), "it runs");
+  await blocker.block(it.present.get(id) ?? container, "once more");
+  t.equal(evidence.length, 4);
+});
+
+t.test("connections are reset only when their evidence is taken; a disk that fails is told", async (t) => {
+  const taken = Promise.withResolvers<Evidence>();
+  const evidence = {
+    take: () => taken.promise,
+    save: () => Promise.reject(new TidesmanError("TM_STORE", "no room")),
+  };
+  await using here = await cell({ evidence });
+  const { it, blocker } = here;
+  const { fake, container } = await runs(here, "always");
+  const outcome = blocker.block(container, "test");
+  await until(() => fake.restartPolicy.Name === "no", "the steps before it");
+  t.notOk(it.docker.native.calls.some(([call]) => call === "resetConnections"));
+  taken.resolve(NO_EVIDENCE);
+  t.match(await outcome, { result: "killed", failures: [/^evidence: no room/] });
 });
 
 t.test("whoever starts it again sees it cut and stopped again", async (t) => {

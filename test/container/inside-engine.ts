@@ -9,6 +9,7 @@ import type { Config } from "../../src/config.ts";
 import { Blocker } from "../../src/container/block.ts";
 import { DockerClient } from "../../src/container/docker.ts";
 import type { EngineEvent } from "../../src/container/engine.ts";
+import { type Evidence, EvidenceTaker } from "../../src/container/evidence.ts";
 import { Registry } from "../../src/container/registry.ts";
 import type { Container, RegistryChange } from "../../src/container/types.ts";
 import { loadNative } from "../../src/native/native.ts";
@@ -92,24 +93,24 @@ const registry = new Registry({
 });
 registry.start();
 const file = join(engine.directory, "blocked.json");
+const evidenceTaken: Evidence[] = [];
+const taker = new EvidenceTaker({ native, clock: systemClock });
+taker.start();
 async function openBlocker(action: Config["block"]["action"]): Promise<Blocker> {
   const cut = (container: string, on: boolean): number => cuts.push([container, on]);
   const breaker = { containers: 100, within: 60_000, share: 100 };
-  return Blocker.open({
-    docker: client,
-    native,
-    clock: systemClock,
-    action,
-    breaker,
-    file,
-    cut,
-    log: silent,
-  });
+  const evidence = {
+    take: (container: Container) => taker.take(container),
+    save: async (_container: Container, taken: Evidence) => evidenceTaken.push(taken),
+  };
+  const given = { docker: client, native, clock: systemClock, action, breaker, file, cut, evidence };
+  return Blocker.open({ ...given, log: silent });
 }
 blocker = await openBlocker("stop");
 await until(() => registry.state.connected, "connected");
 t.teardown(async () => {
   await blocker?.stop();
+  await taker.stop();
   await registry.stop();
   await client.close();
 });
@@ -278,6 +279,37 @@ await t.test("a first process that ignores SIGTERM, under --restart always", asy
   t.match(await blocker.unblock("bad"), { result: "running", error: null });
   await agrees("bad", "runs again");
   t.equal(await docker("inspect", "-f", "{{.HostConfig.RestartPolicy.Name}}", "bad"), "always");
+});
+
+await t.test("evidence: its processes and sockets as they were before it was killed", async (t) => {
+  const served = "nc -l -p 4444 & while true; do sleep 1; done";
+  await docker("run", "-d", "--name", "seen", "tidesman-test", "sh", "-c", served);
+  await agrees("seen", "started");
+  const container = registry.find("seen");
+  if (container === undefined || blocker === null) throw new Error("unknown");
+  const listens = (): boolean =>
+    ["tcp", "tcp6"].some((table) =>
+      readFileSync(`/proc/${container.pid}/net/${table}`, "utf8").includes(":115C"),
+    );
+  await until(listens, "it listens");
+  const outcome = await blocker.block(container, "test");
+  t.match(outcome, { result: "killed", failures: [] });
+  const evidence = evidenceTaken.at(-1);
+  t.comment(`evidence took ${evidence?.took} ms, of ${outcome.took.toFixed(0)} ms until it was killed`);
+  t.equal(evidence?.complete, true);
+  const [first] = evidence?.processes ?? [];
+  t.match(first, { pid: container.pid, innerPid: 1, user: 0, name: "sh", executable: /busybox$/ });
+  t.match(first?.commandLine, /^sh -c nc -l -p 4444/);
+  t.ok(Math.abs(Date.parse(first?.startedAt ?? "") - container.startedAt) < 5_000);
+  const server = evidence?.processes.find(({ commandLine }) => commandLine === "nc -l -p 4444");
+  t.equal(server?.parent, container.pid);
+  const socket = evidence?.sockets.find(({ local }) => local.endsWith(":4444"));
+  t.match(socket, { protocol: "tcp", state: "listen", processes: [server?.pid] });
+  const inside = evidence?.interfaces.flatMap(({ addresses }) => addresses.map((each) => each.split("/")[0]));
+  t.ok(container.networks[0]?.addresses.every((address) => inside?.includes(address)));
+  t.match(await blocker.unblock("seen"), { result: "running" });
+  await docker("rm", "-f", "seen");
+  await until(() => registry.list().every(({ name }) => name !== "seen"), "removed");
 });
 
 await t.test("paused and resumed", async (t) => {

@@ -26,6 +26,7 @@ const EXAMPLES: Readonly<Record<string, { url: string; body?: object }>> = {
   "/api/v1/incidents/:id": { url: "/api/v1/incidents/01KB" },
   "/api/v1/incidents/:id/ack": { url: "/api/v1/incidents/01KB/ack" },
   "/api/v1/incidents/:id/close": { url: "/api/v1/incidents/01KB/close", body: { note: "done" } },
+  "/api/v1/evidence/:which": { url: "/api/v1/evidence/web" },
   "/api/v1/why": { url: "/api/v1/why?container=web&target=evil.example" },
   "/api/v1/unblock": { url: "/api/v1/unblock", body: { container: "miner" } },
 };

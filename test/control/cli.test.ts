@@ -42,6 +42,9 @@ const READING: readonly (readonly [args: string, status: number, expected: RegEx
   ["incidents show 01KB", 0, /scanned 26 ports of 203\.0\.113\.10/],
   ["incidents ack 01KB", 0, /state +acknowledged/],
   ["incidents close 01KB --note done", 0, /note +done/],
+  ["incidents show 01KB", 0, /tidesman evidence 20261124T023339497Z-c0ffeec0ffee/],
+  ["evidence", 0, /^20261124T023339497Z-c0ffeec0ffee +web +killed +lookup/m],
+  ["evidence web", 0, /4711 +1 +4700 +0 .*\/bin\/sh +sh -c/],
   ["policy", 0, /^ {2}- name: payments$/m],
   ["policy show", 0, /^# revision 17/],
   ["policy reload", 0, /^revision 18 is in force, before it was 17; 2 rules$/m],
@@ -186,6 +189,7 @@ t.test("the daemon's own errors keep their code and exit status", async (t) => {
     stderr: /no container `nobody`.*\(TM_NOT_FOUND\)/,
   });
   t.match(await run("models", "show", "zz"), { status: 1, stderr: /\(TM_NOT_FOUND\)/ });
+  t.match(await run("evidence", "nobody"), { status: 1, stderr: /no evidence.*\(TM_NOT_FOUND\)/ });
   t.match(await run("unblock", "web"), { status: 1, stderr: /\(TM_NOT_FOUND\)/ });
   script.failure = new TidesmanError(
     "TM_POLICY",

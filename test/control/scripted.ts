@@ -13,6 +13,7 @@ import { type ControlServer, openControl } from "../../src/control/server.ts";
 import type {
   ContainerReport,
   ControlDependencies,
+  EvidenceReport,
   FeedReport,
   IncidentReport,
   IncidentSummary,
@@ -110,6 +111,7 @@ export const incident: IncidentReport = {
   reopened: 0,
   count: 2,
   attackTypes: ["verticalPortScan"],
+  evidence: ["20261124T023339497Z-c0ffeec0ffee"],
   audits: ["01KB0000000000000000000002"],
   timeline: [
     { time: TIME, attackType: "verticalPortScan", effect: "alert", message: "scanned 26 ports", audit: null },
@@ -118,10 +120,55 @@ export const incident: IncidentReport = {
   omitted: { audits: 0, timeline: 1, recorder: 0 },
 };
 
-const { audits: _audits, timeline: _timeline, recorder: _recorder, omitted: _omitted, ...summary } = incident;
+const {
+  evidence: _evidence,
+  audits: _audits,
+  timeline: _timeline,
+  recorder: _recorder,
+  omitted: _omitted,
+  ...summary
+} = incident;
 
 /** The same without its evidence. */
 export const incidentSummary: IncidentSummary = summary;
+
+export const evidence: EvidenceReport = {
+  id: "20261124T023339497Z-c0ffeec0ffee",
+  time: TIME,
+  container: incident.container,
+  reason: "lookup of evil.example (A) is listed by feed urlhaus",
+  action: "stop",
+  result: "killed",
+  took: 12,
+  processes: [
+    {
+      pid: 4711,
+      innerPid: 1,
+      parent: 4700,
+      user: 0,
+      group: 0,
+      name: "sh",
+      executable: "/usr/lib/a/rather/long/path/to/an/executable/bin/sh",
+      commandLine: "sh -c \u001b[31mwhile true; do curl http://evil.example/a-long-path-that-goes-on; done",
+      startedAt: TIME,
+    },
+  ],
+  sockets: [
+    {
+      protocol: "tcp",
+      state: "established",
+      local: "[2001:db8::242:ac11:2]:40000",
+      remote: "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:443",
+      user: 0,
+      processes: [4711, 4712],
+    },
+    { protocol: "packet", state: null, local: "EtherType 0x0003", remote: null, user: 0, processes: [] },
+  ],
+  interfaces: [{ name: "eth0", hardwareAddress: "02:42:ac:11:00:02", addresses: ["172.17.0.2/16"] }],
+  omitted: { processes: 0, sockets: 3 },
+  complete: true,
+  recorder: [{ time: TIME, attackType: null, effect: null, message: "looked up good.example", audit: null }],
+};
 
 export const status: StatusReport = {
   version: "0.1.0",
@@ -472,6 +519,15 @@ export class Script implements ControlDependencies {
     this.#answer(`ack ${id}`, { ...incident, state: "acknowledged" as const, note });
   closeIncident = (id: string, note: string) =>
     this.#answer(`close ${id}`, { ...incident, state: "closed" as const, note });
+  evidenceList = () => {
+    const { id, time, container, reason, action, result } = evidence;
+    return this.#answer("evidenceList", [{ id, time, container, reason, action, result }]);
+  };
+  evidence = (which: string) => {
+    if (!["web", evidence.id].includes(which))
+      throw new TidesmanError("TM_NOT_FOUND", `there is no evidence of \`${which}\``);
+    return this.#answer(`evidence ${which}`, evidence);
+  };
   updateFeeds = () =>
     this.#answer("updateFeeds", [
       {

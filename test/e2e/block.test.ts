@@ -6,6 +6,7 @@ import type { LabContainer } from "../../scripts/world/engine.ts";
 import { INTERNET } from "../../scripts/world/network.ts";
 import { until } from "../../scripts/world/process.ts";
 import type { World } from "../../scripts/world/world.ts";
+import type { EvidenceReport, IncidentReport } from "../../src/control/types.ts";
 import type { RuleFile } from "../../src/policy/schema.ts";
 import { inLab, startAppliance } from "./lab.ts";
 
@@ -132,6 +133,25 @@ await inLab(t, async (world) => {
     await appliance.audit(
       "the lookup",
       (audit) => audit.attackType === "explicitlyDeniedDNS" && audit.effect === "block",
+    );
+    const evidence = await until("its evidence", async () => {
+      const { status, stdout } = await appliance.cli("evidence", "blocked-lookup", "--json");
+      return status === 0 ? (JSON.parse(stdout) as EvidenceReport) : undefined;
+    });
+    t.match(evidence, { action: "stop", result: "killed", complete: true, container: { id: container.id } });
+    t.match(evidence.processes[0], { pid: container.pid, innerPid: 1, commandLine: "sleep 100000" });
+    t.ok(
+      evidence.interfaces.some(({ addresses }) => addresses.some((one) => one.startsWith(container.address))),
+    );
+    const incidents = (await appliance.cli("incidents", "list", "--json")).stdout.trim().split("\n");
+    const { id } = incidents
+      .map((line) => JSON.parse(line) as IncidentReport)
+      .find((one) => one.kind === "blockedContainer" && one.container.id === container.id) ?? { id: "none" };
+    const shown = await appliance.cli("incidents", "show", id, "--json");
+    t.strictSame(
+      (JSON.parse(shown.stdout) as IncidentReport).evidence,
+      [evidence.id],
+      "its incident leads there",
     );
     const bystander = await world.engine.container("bystander");
     t.equal(await bystander.fetch(INTERNET.good), "answered", "the bystander is not touched");

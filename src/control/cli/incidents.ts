@@ -141,6 +141,7 @@ function write({ output }: Context, incident: IncidentReport, json: boolean): ty
     ["opened", localTime(incident.openedAt)],
     ["latest", localTime(incident.lastAt)],
     ["findings", `${number(incident.count)}: ${incident.attackTypes.join(", ")}`],
+    ...incident.evidence.map((id) => ["at the block", `tidesman evidence ${id}`] as const),
     ...(incident.note === null ? [] : ([["note", incident.note]] as const)),
   ]);
   const left = (count: number): string => (count === 0 ? "" : `; ${number(count)} left out of the middle`);

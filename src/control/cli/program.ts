@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   models: () => import("./models.ts"),
   audits: () => import("./audits.ts"),
   incidents: () => import("./incidents.ts"),
+  evidence: () => import("./evidence.ts"),
   feeds: () => import("./feeds.ts"),
   policy: () => import("./policy.ts"),
   unblock: () => import("./unblock.ts"),
