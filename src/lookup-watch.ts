@@ -3,11 +3,17 @@ import type { Clock } from "./clock.ts";
 import type { Resident } from "./container/table.ts";
 import { createExfiltrationDetector } from "./detect/exfiltration.ts";
 import { createGeneratedNamesDetector } from "./detect/generated-names.ts";
+import { namePayload } from "./detect/label-payload.ts";
+import { hashBytes } from "./detect/sketch.ts";
 import type { Detection, LookupEvent } from "./detect/types.ts";
 import { weighDetection } from "./detections.ts";
 import { type DetectorsConfig, exfiltrationOptions, generatedNamesOptions } from "./detector-config.ts";
+import type { Answer } from "./dns/answer.ts";
 import type { Watch } from "./dns/watch.ts";
 import type { Finding, Policy } from "./policy/types.ts";
+
+/** Bytes of an answer below which nothing looks at what is in it. */
+const SMALL = 128;
 
 export interface LookupWatchOptions {
   readonly clock: Clock;
@@ -31,6 +37,8 @@ export class LookupWatch {
     type: 0,
     rcode: 0,
     size: 0,
+    content: 0,
+    carried: 0,
   };
 
   constructor(options: LookupWatchOptions) {
@@ -43,14 +51,17 @@ export class LookupWatch {
     });
   }
 
-  readonly watch: Watch = (phase, resident, lookup, rcode, size) => {
+  readonly watch: Watch = (phase, resident, lookup, answer) => {
     const event = this.#event;
     event.container = resident.container.id;
     event.phase = phase;
     event.bytes = lookup.name;
     event.type = lookup.type;
-    event.rcode = rcode;
-    event.size = size;
+    event.rcode = answer?.rcode ?? 0;
+    event.size = answer?.length ?? 0;
+    event.carried = 0;
+    if (answer !== null) for (const hop of answer.hops) event.carried += namePayload(hop);
+    event.content = answer === null || answer.length < SMALL ? 0 : contentOf(answer, this.#options.seed);
     const now = this.#options.clock.monotonic();
     const told = this.#exfiltration.observe(event, now) ?? this.#generated.observe(event, now);
     // What was told of a domain holds for the lookups that follow, whether they are worth telling or not.
@@ -76,4 +87,15 @@ export class LookupWatch {
     if (isNew || drops) report(finding, resident);
     return drops ? "drop" : "told";
   }
+}
+
+/** Hash of the records, whose TTLs tick down and say nothing. */
+function contentOf({ bytes, at, length, questionEnd, ttls }: Answer, seed: number): number {
+  let hash = seed;
+  let start = at + questionEnd;
+  for (const ttl of ttls) {
+    hash = hashBytes(bytes, start, at + ttl, hash);
+    start = at + ttl + 4;
+  }
+  return hashBytes(bytes, start, at + length, hash);
 }

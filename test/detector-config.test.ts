@@ -15,6 +15,7 @@ import {
   generatedNamesOptions,
   portScanOptions,
 } from "../src/detector-config.ts";
+import { bareAnswer } from "../src/dns/answer.ts";
 import { TidesmanError } from "../src/errors.ts";
 import { createLogger } from "../src/log.ts";
 import { LookupWatch } from "../src/lookup-watch.ts";
@@ -127,8 +128,9 @@ function lookups(text: string): (name: string, type: number, rcode: number) => s
   });
   return (name, type, rcode) => {
     const lookup = { name: nameToWire(name)!, type };
-    const asked = watch.watch("query", resident, lookup, 0, 0);
-    return asked === "clean" ? watch.watch("answer", resident, lookup, rcode, 100) : asked;
+    const asked = watch.watch("query", resident, lookup, null);
+    const answer = bareAnswer(new Uint8Array(100), rcode);
+    return asked === "clean" ? watch.watch("answer", resident, lookup, answer) : asked;
   };
 }
 

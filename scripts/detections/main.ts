@@ -1,4 +1,4 @@
-/** `npm run detections`: the tables of docs/detections.md. The first needs root, nmap and hping3; the second `TIDESMAN_DATA`. */
+/** `npm run detections`: the tables of docs/detections.md. The first two need root and the tools; the third `TIDESMAN_DATA`. */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -12,8 +12,14 @@ function run(script: string, ...args: string[]): void {
   if (status !== 0) process.exitCode = 1;
 }
 
-if (process.getuid?.() === 0) run("port-scans.ts");
-else process.stdout.write("The table of scanners needs root: it makes network namespaces of its own.\n");
+if (process.getuid?.() === 0) {
+  run("port-scans.ts");
+  process.stdout.write("\n");
+  run("tunnels.ts");
+} else
+  process.stdout.write(
+    "The tables of scanners and tunnels need root: they make network namespaces of their own.\n",
+  );
 process.stdout.write("\n");
 const families = join(DATA, "dga");
 if (existsSync(families)) run("generated-names.ts", families);

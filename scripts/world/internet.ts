@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { INTERNET, type Namespace } from "./network.ts";
+import { DNS2TCP, INTERNET, IODINE, type Namespace } from "./network.ts";
 import { execute, until } from "./process.ts";
 
 const MANY = Array.from({ length: 24 }, (_, index) => `many.example. 60 IN A 203.0.113.${100 + index}`);
@@ -12,6 +12,11 @@ const LONG_TEXT = Array.from(
   { length: 12 },
   (_, index) => `"${String(index).padStart(2, "0")}${"x".repeat(250)}"`,
 );
+
+const TUNNELS = [...Object.values(IODINE), DNS2TCP].flatMap(({ domain, address }) => [
+  `${domain}. 300 IN NS ns.${domain}.`,
+  `ns.${domain}. 300 IN A ${address}`,
+]);
 
 /** The names there are; what is not here is NXDOMAIN. */
 export const ROOT_ZONE = `
@@ -50,6 +55,8 @@ hint.example. 300 IN HTTPS 1 . alpn=h2 ipv4hint=${INTERNET.denied}
 ; a zone whose server never answers
 lame.example. 300 IN NS ns.lame.example.
 ns.lame.example. 300 IN A ${INTERNET.silent}
+; what the servers of tunnels answer for
+${TUNNELS.join("\n")}
 `;
 
 function unboundConfiguration(directory: string): string {
@@ -74,6 +81,7 @@ server:
   interface-action: ${INTERNET.resolver6} allow
   interface-action: ${INTERNET.publicResolver} allow
   max-udp-size: 1232
+  qname-minimisation: no
 view:
   name: other
   view-first: yes

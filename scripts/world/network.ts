@@ -31,6 +31,18 @@ export const INTERNET = {
   router: "198.51.100.1",
 } as const;
 
+/**
+ * Domains of tunnels (tunnels.ts), by what the way to their servers lets through and so by what iodine encodes names with;
+ * `network`: the first three numbers of the addresses inside.
+ */
+export const IODINE = {
+  base128: { domain: "t.base128.example", address: "203.0.113.201", way: "clean", network: "10.90.1" },
+  base64: { domain: "t.base64.example", address: "203.0.113.202", way: "ascii", network: "10.90.2" },
+  base64u: { domain: "t.base64u.example", address: "203.0.113.203", way: "plain", network: "10.90.3" },
+  base32: { domain: "t.base32.example", address: "203.0.113.204", way: "fold", network: "10.90.4" },
+} as const;
+export const DNS2TCP = { domain: "t.dns2tcp.example", address: "203.0.113.205" } as const;
+
 export const HOST = {
   uplink: "up0",
   address: "198.51.100.2",

@@ -33,9 +33,10 @@ export interface ExfiltrationOptions {
   readonly rareType: number;
   /** The same for TXT, CNAME, MX and SRV. */
   readonly dataType: number;
-  /** How often a byte of an answer of those types to a new name counts, beyond its name and `smallAnswer`. */
-  readonly answerWeight: number;
+  /** Bytes of an answer of those types to a new name that do not count, beside the name. */
   readonly smallAnswer: number;
+  /** The same for the data in names that an answer of any other type leads to; beyond it each byte counts `dataType` times. */
+  readonly smallTarget: number;
   /** Milliseconds after the last lookup below a domain that was told, for which `suspicious` is true and it is not told anew. */
   readonly hold: number;
   /** Domains of a container watched at a time. */
@@ -57,8 +58,9 @@ export interface ExfiltrationOptions {
  * | TXT, CNAME, MX, SRV, long or 8-bit names | 2 KiB |
  * | any other type, long or 8-bit names | 4 KiB |
  * | any other type, names of 24 to 59 new bytes | 8 KiB |
- * | answers of NULL, KEY or private type (TXT, CNAME, MX, SRV) to new names | 4 KiB (8 KiB) beyond name and 128 bytes each |
- * | any type, names of 10 new bytes and more | 16 KiB within a day: 16 hours at 1 KiB an hour |
+ * | answers of NULL, KEY or private type (TXT, CNAME, MX, SRV) to new names | 2 KiB (4 KiB) beyond name and 128 bytes each |
+ * | data in the targets of aliases, to new names | 4 KiB beyond 48 bytes each |
+ * | any type, names of 10 new bytes and more, of six that look drawn | 16 KiB within a day: 16 hours at 1 KiB an hour |
  *
  * Of 20,000 popular names, asked for one after the other, no domain comes to 1 KiB that counts as a burst, nor to 2 KiB as a drip.
  * The names of an image scan or mail filter that asks a service for digests come to 16 KiB with 500 MD5 or 400 SHA-1
@@ -72,8 +74,8 @@ export const EXFILTRATION_DEFAULTS: ExfiltrationOptions = {
   longName: 60,
   rareType: 4,
   dataType: 2,
-  answerWeight: 0.5,
   smallAnswer: 128,
+  smallTarget: 48,
   hold: 3_600_000,
   domains: 64,
   largeDomains: 32,

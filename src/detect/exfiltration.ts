@@ -3,14 +3,14 @@
  * carries something new in the labels below a registrable domain whose owner reads it there. So for each container and
  * domain the bytes of labels that were not there before are summed up, over ten minutes and a day, and weighed by how they
  * look (label-payload.ts: words and numbers weigh little), by how long the name is and by the record type; and so
- * are large answers of types that carry data, to names that are new. The figures stand in exfiltration-options.ts.
+ * are, for names that are new, large answers of types that carry data, and the targets of aliases. An answer that other
+ * names got too carries nothing. The figures stand in exfiltration-options.ts.
  *
  * What of a name is new, new-labels.ts says; which domains of a container are watched, container-traffic.ts.
  *
- * What is not seen: data in words or in short labels that look like abbreviations, as long as it is below four times the figures of
- * the slow window; data in the order or time of lookups; data spread over many registrable domains; what goes to an
- * allowed domain. A service that is asked for digests all day looks like a drip and has to be allowed. Names below arpa
- * count by what is no address in them.
+ * What is not seen: data in words, or in labels of less than six characters, one to a name; data in the order or time of
+ * lookups; data spread over many registrable domains; what goes to an allowed domain. A service that is asked for digests
+ * all day looks like a drip and has to be allowed. Names below arpa count by what is no address in them.
  *
  * Memory of a container: about 1.1 KiB for each domain that it asks for names below, at most `domains`, and 1 KiB more for at most
  * `largeDomains` that have more than 40 names: 100 KiB at the very most, some 10 KiB usually.
@@ -21,9 +21,10 @@ import { ContainerTraffic } from "./container-traffic.ts";
 import { type DomainTraffic, SUM } from "./domain-traffic.ts";
 import { describeExfiltration, dnsOf } from "./exfiltration-finding.ts";
 import { EXFILTRATION_DEFAULTS, type ExfiltrationOptions } from "./exfiltration-options.ts";
+import { WORD } from "./label-payload.ts";
 import { chanceBits } from "./lexical.ts";
 import { rootAt } from "./name-end.ts";
-import { NewLabels } from "./new-labels.ts";
+import { DRAWN, NewLabels } from "./new-labels.ts";
 import { registrableAt } from "./registrable.ts";
 import { hashBytes } from "./sketch.ts";
 import type { Detection, Detector, LookupEvent } from "./types.ts";
@@ -146,30 +147,36 @@ class TrafficDetector implements ExfiltrationDetector {
     domain.fast.addLookup(weight > 1);
     domain.slow.addLookup(weight > 1);
     if (!isNew) return false;
-    const { size, payload, hexadecimal, binary } = labels;
+    const { size, payload, drawn, hexadecimal, binary } = labels;
+    // Short labels are data only where there are many of them, which the slow window tells.
+    const total = payload + drawn;
     domain.fast.addName(size, payload);
-    domain.slow.addName(size, payload);
-    domain.rank += payload;
-    if (payload >= dripNames.nameBytes) domain.slow.count(payload, payload);
+    domain.slow.addName(size, total);
+    domain.rank += total;
+    const looksDrawn = drawn + hexadecimal >= DRAWN * (1 - WORD);
+    if (total >= dripNames.nameBytes || looksDrawn) domain.slow.count(total, total);
     const dense = payload - hexadecimal / 2;
     const long = binary || dense >= longName ? 2 : 1;
     if (dense >= burstNames.nameBytes) domain.fast.count(dense, dense * weight * long);
     return true;
   }
 
-  /** Adds a large answer, of a type that carries data, to a name that was not answered so before. */
+  /** Adds a large answer to a name that was not answered so before. */
   #addAnswer(domain: DomainTraffic, event: LookupEvent, at: number, hash: number): boolean {
-    const { smallAnswer, answerWeight } = this.#options;
+    const { smallAnswer, smallTarget, dataType } = this.#options;
     const weight = this.#weightOf(event.type);
-    const { bytes, offset } = event;
-    // An answer repeats the name.
-    const size = event.size - (at - offset) - smallAnswer;
-    if (weight === 1 || size <= 0 || event.rcode !== 0) return false;
+    const { bytes, offset, content = 0, carried = 0 } = event;
+    // Of types that carry data the whole answer counts, which repeats the name; of others the names that it leads to.
+    const size = weight === 1 ? carried - smallTarget : event.size - (at - offset) - smallAnswer;
+    // Where an alias leads need not exist: a resolver that follows it says so.
+    if (size <= 0 || (event.rcode !== 0 && weight > 1)) return false;
     // A tunnel's client asks on with short names, of a counter and noise; words are names of services and keys.
     const first = bytes[offset]!;
     if (first < POLL || chanceBits(bytes, offset + 1, first) <= POLL_BITS) return false;
     if (!domain.see(hashBytes(bytes, offset, at, hash ^ ANSWER))) return false;
-    domain.fast.add(SUM.ANSWERS_WEIGHED, size * weight * answerWeight);
+    // What every name below a wildcard is told carries nothing: the same sender policy, the same notice of a block list.
+    if (content !== 0 && !domain.see(content ^ ANSWER)) return false;
+    domain.fast.add(SUM.ANSWERS_WEIGHED, weight === 1 ? size * dataType : size * weight);
     domain.fast.add(SUM.ANSWER_BYTES, event.size);
     domain.fast.add(SUM.COUNTING, 1);
     domain.slow.add(SUM.ANSWER_BYTES, event.size);

@@ -34,4 +34,8 @@ export interface LookupEvent {
   /** For answers: the rcode, and the bytes of the whole reply; 0 for queries. */
   rcode: number;
   size: number;
+  /** For answers: a hash of the records, the same for the same ones; left out or 0: not known. */
+  content?: number;
+  /** For answers: bytes of data (label-payload.ts) in the names that the answer leads to by CNAME and its like. */
+  carried?: number;
 }

@@ -169,7 +169,7 @@ export class Resolver {
       if (decision.verdict === "drop") return this.#prevent(bytes, at, lookup, decision, null);
       lookup.decision = decision;
       if (profile.suspicious !== "disable") {
-        const seen = this.#options.watch?.("query", resident, lookup, 0, 0) ?? "clean";
+        const seen = this.#options.watch?.("query", resident, lookup, null) ?? "clean";
         if (seen === "drop") return this.#withhold(bytes, at, lookup);
         lookup.suspicious = seen === "told";
       }
@@ -280,7 +280,7 @@ export class Resolver {
       else this.#tell(lookup, question, answer);
       if (decision.verdict === "drop") return this.#prevent(bytes, at, lookup, decision, answer);
       if (profile.suspicious !== "disable") {
-        const seen = this.#options.watch?.("answer", resident, lookup, rcode, answer.length) ?? "clean";
+        const seen = this.#options.watch?.("answer", resident, lookup, answer) ?? "clean";
         if (seen === "drop") return this.#withhold(bytes, at, lookup);
         lookup.suspicious ||= seen === "told";
       }

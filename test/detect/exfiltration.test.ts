@@ -41,12 +41,21 @@ function world(options = {}) {
   };
   const ask = (
     name: string | Uint8Array,
-    { type = TYPE.A as number, rcode = 0, size = 90, gap = 10, container = "web" } = {},
+    {
+      type = TYPE.A as number,
+      rcode = 0,
+      size = 90,
+      gap = 10,
+      container = "web",
+      content = 0,
+      carried = 0,
+    } = {},
   ): Detection | undefined => {
     now += gap;
     const lookup = event(name, type, container);
     const asked = detector.observe(lookup, now);
-    const answered = detector.observe({ ...lookup, phase: "answer", rcode, size }, now);
+    const answer = { ...lookup, phase: "answer", rcode, size, content, carried } as const;
+    const answered = detector.observe(answer, now);
     return asked ?? answered;
   };
   const suspicious = (name: string, container = "web") =>
@@ -121,6 +130,26 @@ t.test("what comes in is found by large answers to new names", async (t) => {
     while (count < 200 && ask(`p${base32(8)}.t.example.net`, { type, size: 500 }) === undefined) count++;
     t.ok(count < 60, `${count}`);
   }
+});
+
+t.test("what comes in as the target of aliases, which need not exist, is found too", async (t) => {
+  const { ask } = world();
+  let count = 0;
+  while (
+    count < 200 &&
+    ask(`p${base32(8)}.t.example.net`, { rcode: 3, size: 300, carried: 220 }) === undefined
+  )
+    count++;
+  t.ok(count < 30, `${count}`);
+  const short = world();
+  for (let index = 0; index < 500; index++)
+    t.equal(short.ask(`${base32(8)}.shop.example.net`, { size: 300, carried: 40 }), undefined);
+});
+
+t.test("one answer to many names carries nothing", async (t) => {
+  const { ask } = world();
+  for (let index = 0; index < 300; index++)
+    t.equal(ask(`p${base32(8)}.t.example.net`, { type: TYPE.TXT, size: 500, content: 7 }), undefined);
 });
 
 t.test("it says what it found, once, and then answers for every lookup until an hour of rest", async (t) => {
