@@ -29,12 +29,14 @@ export const systemClock: Clock = {
 /** A clock that stands still until `advance` is called; timers due fire in order. For tests and simulations. */
 export class ManualClock implements Clock {
   #now: number;
+  /** What `now` is ahead of `monotonic`. */
+  #ahead = 0;
   #timers: { due: number; period: number; callback: () => void; live: boolean }[] = [];
   constructor(start = 0) {
     this.#now = start;
   }
   now(): number {
-    return this.#now;
+    return this.#now + this.#ahead;
   }
   monotonic(): number {
     return this.#now;
@@ -53,6 +55,10 @@ export class ManualClock implements Clock {
         timer.live = false;
       },
     };
+  }
+  /** Somebody sets the clock: `now` jumps, `monotonic` and the timers go on. */
+  set(now: number): void {
+    this.#ahead = now - this.#now;
   }
   advance(ms: number): void {
     const end = this.#now + ms;

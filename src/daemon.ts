@@ -200,6 +200,7 @@ export class Daemon {
       clock,
       ...config.models,
       onChange: (snapshot) => this.#modelChanged(snapshot),
+      onRemove: (key) => this.#modelRemoved(key),
       onNotice: (message) => this.#log.warn({ part: "models" }, message),
     });
     this.#closers.push(() => models.close());
@@ -319,6 +320,8 @@ export class Daemon {
       sockets,
       findings,
     };
+    // What changed since the data thread was given them.
+    for (const model of models.snapshot()) this.#modelChanged(model);
     sockets.start();
     registry.start();
     this.#watchOver();
@@ -388,6 +391,8 @@ export class Daemon {
     this.#inBackground(
       Promise.try(() => change.gone.map((address) => this.#native.conntrackDelete(address))),
     );
+    // Before the containers, whose held packets are decided by it as soon as they are known.
+    models.running(running(registry));
     data.send({ kind: "containers", upsert: change.upsert, remove: change.remove });
     for (const { id } of change.upsert) {
       if (blocker.isBlocked(id)) data.send({ kind: "cut", container: id, cut: true });
@@ -401,7 +406,6 @@ export class Daemon {
       ruleset.uncut(change.gone).then(() => ruleset.setKnown(running(registry).flatMap(addressesOf))),
     );
     if (change.networks !== undefined) this.#surroundingsChanged();
-    models.running(running(registry));
   }
 
   /**
@@ -417,11 +421,16 @@ export class Daemon {
   #modelChanged(snapshot: ModelSnapshot): void {
     if (this.#parts === undefined) return;
     const { data, revisions } = this.#parts;
-    data.send({ kind: "models", models: [snapshot] });
+    data.send({ kind: "models", models: [snapshot], remove: [] });
     const before = this.#modelStates.get(snapshot.key);
     const state = stateOf(snapshot);
     this.#modelStates.set(snapshot.key, state);
     if (before !== undefined && before !== state) this.#inBackground(revisions.renew());
+  }
+
+  #modelRemoved(key: string): void {
+    this.#modelStates.delete(key);
+    this.#parts?.data.send({ kind: "models", models: [], remove: [key] });
   }
 
   /** Bridges came, went, or got other addresses. */

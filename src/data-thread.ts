@@ -196,13 +196,17 @@ function install(snapshot: Snapshot): void {
   send({ kind: "installed", revision: snapshot.revision });
 }
 
-function updateModels(snapshots: readonly ModelSnapshot[]): void {
+/** A model that is known stays the same object, and with it the profiles that rest on it. */
+function updateModels(snapshots: readonly ModelSnapshot[], remove: readonly string[]): void {
+  let reassign = false;
   for (const snapshot of snapshots) {
     const known = models.get(snapshot.key);
+    reassign ||= known === undefined;
     if (known === undefined) models.set(snapshot.key, openModel(snapshot));
     else known.replace(snapshot);
   }
-  table.assign(policy, modelOf);
+  for (const key of remove) reassign = models.delete(key) || reassign;
+  if (reassign) table.assign(policy, modelOf);
 }
 
 function forget(resident: Resident): void {
@@ -308,7 +312,7 @@ function receive(message: ToDataThread): void {
       install(message.snapshot);
       break;
     case "models":
-      updateModels(message.models);
+      updateModels(message.models, message.remove);
       break;
     case "surroundings":
       updateSurroundings(message.surroundings);
@@ -350,7 +354,7 @@ function receive(message: ToDataThread): void {
 async function main(): Promise<void> {
   updateSurroundings(start.surroundings);
   install(start.snapshot);
-  updateModels(start.models);
+  updateModels(start.models, []);
   packets = startPackets({
     native,
     clock: systemClock,

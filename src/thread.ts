@@ -47,7 +47,8 @@ export interface DataThreadStart {
 
 export type ToDataThread =
   | { readonly kind: "snapshot"; readonly snapshot: Snapshot }
-  | { readonly kind: "models"; readonly models: readonly ModelSnapshot[] }
+  /** Models that are new or changed, and keys of those that are no more. */
+  | { readonly kind: "models"; readonly models: readonly ModelSnapshot[]; readonly remove: readonly string[] }
   | { readonly kind: "surroundings"; readonly surroundings: Surroundings }
   | { readonly kind: "containers"; readonly upsert: readonly Container[]; readonly remove: readonly string[] }
   | { readonly kind: "cut"; readonly container: string; readonly cut: boolean }

@@ -250,7 +250,8 @@ function prepare(database: DatabaseSync) {
       `INSERT INTO ${table} (model, ${columns}, first_seen, last_seen, count, container, inherited${more})
        VALUES (?, ${columns.replaceAll(/\w+/g, "?")}, ?, ?, ?, ?, ?${more === "" ? "" : ", ?"})
        ON CONFLICT DO UPDATE SET last_seen = excluded.last_seen, count = excluded.count,
-         first_seen = excluded.first_seen, container = excluded.container, inherited = excluded.inherited`,
+         first_seen = excluded.first_seen, container = excluded.container, inherited = excluded.inherited
+         ${more === "" ? "" : ", members = excluded.members"}`,
     );
   const remove = (table: string, columns: readonly string[]): StatementSync =>
     database.prepare(

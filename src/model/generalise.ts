@@ -8,7 +8,7 @@ export const MAX_CHILDREN = 20;
 export const MAX_ROTATING = 5;
 /** Names below one registrable domain, at any depth, that a model holds one by one. */
 export const MAX_BELOW_DOMAIN = 64;
-/** Names directly under one suffix of the private section (buckets, tenants), which no wildcard may cover. */
+/** Tenants of one suffix of the private section (buckets), which no wildcard may cover, with names at any depth. */
 export const MAX_BELOW_SUFFIX = 64;
 /** Longest name that is learned; characters. Ordinary names are far shorter, those that carry data are not. */
 const MAX_LEARNED_NAME = 180;

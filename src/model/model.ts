@@ -114,8 +114,9 @@ export class Model {
   readonly #destinations: Entries<string, DestinationEntry>;
   /** What `saved` has not confirmed yet. */
   #unsaved = false;
-  /** When it last ceased to learn, as far as this process saw it. */
+  /** When it last ceased to learn, and when its trial began, as far as this process saw it. */
   #judgesSince = Number.NEGATIVE_INFINITY;
+  #triesSince = Number.NEGATIVE_INFINITY;
   #version = 0;
 
   /** A model as it was stored. */
@@ -228,6 +229,7 @@ export class Model {
     this.#update({ learnedTime });
     if (state !== "learning" || learnedTime < learningTime + extension) return false;
     this.#become("active", now, { activeSince: now, trialUntil: trialTime > 0 ? now + trialTime : null });
+    this.#triesSince = now;
     return true;
   }
 
@@ -258,9 +260,23 @@ export class Model {
     return true;
   }
 
-  /** Restarts the time until removal, so that only time in which somebody watched for its containers counts. */
-  watchAgain(now: number): void {
-    if (this.#record.state === "archived") this.#update({ archivedAt: now });
+  /**
+   * A process begins to watch. Restarts the time until removal, so that only time in which somebody watched for its
+   * containers counts; and no trial is longer than `trialTime` from here, whatever the clock showed when it was written.
+   */
+  watchAgain(now: number, trialTime: number): void {
+    const { state, trialUntil } = this.#record;
+    if (state === "archived") this.#update({ archivedAt: now });
+    if (trialUntil !== null && trialUntil - now > trialTime) this.#update({ trialUntil: now + trialTime });
+  }
+
+  /** The clock was set, by so many milliseconds: what goes on ends after the same time as before. */
+  clockSet(by: number): void {
+    this.#judgesSince += by;
+    this.#triesSince += by;
+    const { trialUntil, archivedAt } = this.#record;
+    if (trialUntil !== null) this.#update({ trialUntil: trialUntil + by });
+    if (archivedAt !== null) this.#update({ archivedAt: archivedAt + by });
   }
 
   /** Whether it has been archived long enough to be removed. */
@@ -301,6 +317,11 @@ export class Model {
 
   unlock(): void {
     this.#update({ locked: false });
+  }
+
+  /** The name or wildcard that covers a name, or null. */
+  covering(name: string): string | null {
+    return this.#names.covering(name);
   }
 
   /** Takes out `name`, `*.parent`, `443/tcp`, `listen:8080/tcp` or `10.0.0.0/24:5432/tcp`; false: there is none. */
@@ -349,6 +370,7 @@ export class Model {
       listening: listening.map(passOn),
       destinations: destinations.map(passOn),
     });
+    this.#names.leaveApart(from.#names.apart);
     this.#update({ predecessor: from.key });
   }
 
@@ -369,14 +391,14 @@ export class Model {
    * taken. `full`: counted. On trial, something new sends the model back to learning.
    */
   observe(observation: Observation): "new" | "known" | "refused" | "full" {
-    const { state, activeSince, locked, trialUntil } = this.#record;
+    const { state, locked, trialUntil } = this.#record;
     if (locked || (!this.learning && observation.time >= this.#judgesSince)) return "refused";
     const outcome = this.#take(observation);
     if (outcome === "full") this.#update({ dropped: this.#record.dropped + 1 });
     if (outcome !== "new") return outcome;
     this.#version++;
     this.#update({ recentNew: this.#record.recentNew + 1 });
-    if (state === "active" && trialUntil !== null && observation.time >= (activeSince ?? 0)) {
+    if (state === "active" && trialUntil !== null && observation.time >= this.#triesSince) {
       this.#become("learning", observation.time, { learnedTime: 0, extension: 0 });
     }
     return outcome;

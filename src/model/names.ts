@@ -36,8 +36,10 @@ interface Counts {
 export class LearnedNames extends Entries<string, NameEntry> {
   /** By parent: children held one by one. */
   readonly #parents = new Map<string, Counts>();
-  /** By registrable domain, or by suffix of the private section: names held one by one. */
+  /** By registrable domain: names held one by one. */
   readonly #below = new Map<string, number>();
+  /** By suffix of the private section: domains below it, with how many entries each has. */
+  readonly #tenants = new Map<string, Map<string, number>>();
   readonly #apart: Set<string>;
 
   constructor(entries: Iterable<NameEntry>, apart: Iterable<string>) {
@@ -68,9 +70,7 @@ export class LearnedNames extends Entries<string, NameEntry> {
       return "known";
     }
     if (!mayLearn(name)) return "refused";
-    const { suffix, section } = placeOf(name);
-    const crowded = section === "private" && (this.#below.get(suffix) ?? 0) >= MAX_BELOW_SUFFIX;
-    if (this.isFull || (crowded && parentOf(name) === suffix)) return "full";
+    if (this.isFull || this.#isCrowded(name)) return "full";
     this.put(name, { name, ...firstSighting(observation) });
     this.#generalise(name);
     return "new";
@@ -103,10 +103,23 @@ export class LearnedNames extends Entries<string, NameEntry> {
     this.#apart.clear();
   }
 
+  /** Never generalises the children of these parents. */
+  leaveApart(parents: Iterable<string>): void {
+    for (const parent of parents) this.#apart.add(parent);
+  }
+
+  /** Whether it is of one tenant too many of its suffix. */
+  #isCrowded(name: string): boolean {
+    const { domain, suffix, section } = placeOf(name);
+    if (section !== "private" || domain === null) return false;
+    const tenants = this.#tenants.get(suffix);
+    return tenants !== undefined && tenants.size >= MAX_BELOW_SUFFIX && !tenants.has(domain);
+  }
+
   #generalise(name: string): void {
     const parent = parentOf(name);
     const { domain } = placeOf(name);
-    if (domain === null || name.includes("\\")) return;
+    if (domain === null) return;
     const counts = this.#parents.get(parent);
     if (counts !== undefined && (counts.children > MAX_CHILDREN || counts.rotating > MAX_ROTATING)) {
       if (this.#collapse(parent)) return;
@@ -134,22 +147,29 @@ export class LearnedNames extends Entries<string, NameEntry> {
   }
 
   #count(name: string, step: 1 | -1): void {
-    if (name.startsWith("*.")) return;
     const parent = parentOf(name);
+    const { domain, suffix, section } = placeOf(name.startsWith("*.") ? parent : name);
+    if (section === "private" && domain !== null) {
+      const tenants = this.#tenants.get(suffix) ?? new Map<string, number>();
+      if (change(tenants, domain, step) === 0 && tenants.size === 0) this.#tenants.delete(suffix);
+      else this.#tenants.set(suffix, tenants);
+    }
+    if (name.startsWith("*.")) return;
     const counts = this.#parents.get(parent) ?? { children: 0, rotating: 0 };
     counts.children += step;
     if (looksRotating(name.slice(0, name.length - parent.length - 1))) counts.rotating += step;
     if (counts.children === 0) this.#parents.delete(parent);
     else this.#parents.set(parent, counts);
-    const { domain, suffix, section } = placeOf(name);
-    const groups = section === "private" && parent === suffix ? [domain, suffix] : [domain];
-    for (const group of groups) {
-      if (group === null) continue;
-      const below = (this.#below.get(group) ?? 0) + step;
-      if (below === 0) this.#below.delete(group);
-      else this.#below.set(group, below);
-    }
+    if (domain !== null) change(this.#below, domain, step);
   }
+}
+
+/** Adds `step` to a count; counts of 0 are not kept. Returns the new count. */
+function change(counts: Map<string, number>, key: string, step: 1 | -1): number {
+  const count = (counts.get(key) ?? 0) + step;
+  if (count === 0) counts.delete(key);
+  else counts.set(key, count);
+  return count;
 }
 
 /** Inherited only where both are: an entry with something new in it is new. */

@@ -25,6 +25,8 @@ import { type MutableModelView, openModel } from "./view.ts";
 
 /** Milliseconds between writes; also how often run time is added up. */
 export const FLUSH_INTERVAL = 1000;
+/** A clock that moved by more than this against the monotonic one was set; milliseconds. */
+const CLOCK_SET = 1000;
 /** How long a finding that deviates from a model with a predecessor is put down to the update; milliseconds. */
 export const UPDATE_TIME = 7 * 24 * 60 * 60 * 1000;
 
@@ -38,6 +40,8 @@ export interface ModelStoreOptions {
   readonly trialTime?: number;
   /** A model is new, changed its state, or gained entries. */
   readonly onChange: (snapshot: ModelSnapshot) => void;
+  /** The model of that key was archived for long enough, and is no more. */
+  readonly onRemove?: (key: string) => void;
   /** Something an operator should know: a damaged file set aside, writes that fail or work again. */
   readonly onNotice: (message: string) => void;
 }
@@ -94,6 +98,8 @@ export class ModelStore {
   #running = new Map<string, number>();
   /** `clock.monotonic` up to which run time was added. */
   #addedUpTo: number;
+  /** `clock.now` less `clock.monotonic`. */
+  #offset: number;
   readonly #removals = new Set<string>();
   /** Models with entries that were not told yet. */
   readonly #grown = new Set<Model>();
@@ -104,13 +110,14 @@ export class ModelStore {
   /** Throws TM_STORE when nothing can be written to the file, or when a newer version wrote it. */
   constructor(options: ModelStoreOptions) {
     this.#options = options;
-    const { file, clock, onNotice } = options;
+    const { file, clock, trialTime = 0, onNotice } = options;
     this.#database = new ModelDatabase(file, clock, onNotice);
     for (const model of this.#database.load()) {
-      model.watchAgain(clock.now());
+      model.watchAgain(clock.now(), trialTime);
       this.#models.set(model.key, model);
     }
     this.#addedUpTo = clock.monotonic();
+    this.#offset = clock.now() - this.#addedUpTo;
     this.#timer = clock.every(FLUSH_INTERVAL, () => this.#tick());
   }
 
@@ -245,9 +252,7 @@ export class ModelStore {
         break;
       case "forget":
       case "expand":
-        if (!(change.action === "forget" ? model.forget(change.entry) : model.expand(change.entry))) {
-          throw new TidesmanError("TM_NOT_FOUND", `model \`${model.key}\` holds no \`${change.entry}\``);
-        }
+        changeEntry(model, change.action, change.entry);
     }
     if (!this.#running.has(model.key)) model.unused(now);
     this.#tell(model);
@@ -329,6 +334,11 @@ export class ModelStore {
     const upTo = clock.monotonic();
     const elapsed = upTo - this.#addedUpTo;
     this.#addedUpTo = upTo;
+    const offset = clock.now() - upTo;
+    if (Math.abs(offset - this.#offset) > CLOCK_SET) {
+      for (const model of this.#models.values()) model.clockSet(offset - this.#offset);
+      this.#offset = offset;
+    }
     for (const [key, containers] of this.#running) {
       const model = this.#models.get(key);
       if (model?.ran(elapsed * containers, learningTime, clock.now(), trialTime)) this.#tell(model);
@@ -345,6 +355,7 @@ export class ModelStore {
       this.#models.delete(key);
       this.#grown.delete(model);
       this.#removals.add(key);
+      this.#options.onRemove?.(key);
     }
     for (const model of this.#grown) this.#tell(model);
     this.#flush();
@@ -439,6 +450,21 @@ export class ModelStore {
         return archived || b.record.changedAt - a.record.changedAt;
       })[0];
   }
+}
+
+/** Throws TM_NOT_FOUND when there is no such entry. */
+function changeEntry(model: Model, action: "forget" | "expand", text: string): void {
+  const entry = text
+    .trim()
+    .toLowerCase()
+    .replace(/(?<=[^.])\.$/, "");
+  if (action === "forget" ? model.forget(entry) : model.expand(entry)) return;
+  const covering = model.covering(entry);
+  const hint =
+    covering === null || covering === entry
+      ? ""
+      : `; \`${covering}\` covers it: expand that, and then forget this`;
+  throw new TidesmanError("TM_NOT_FOUND", `model \`${model.key}\` holds no \`${entry}\`${hint}`);
 }
 
 /** Whether `wanted` is the image (`docker.io/library/nginx:1.27`), perhaps without registry, folder and tag. */

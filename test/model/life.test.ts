@@ -17,18 +17,20 @@ function container(imageDigest = OLD, image = "docker.io/library/shop:1"): Conta
 interface World {
   readonly clock: ManualClock;
   readonly told: ModelSnapshot[];
+  readonly removed: string[];
   store: ModelStore;
   /** Looks names up, now. */
   look(model: string, ...names: string[]): void;
   /** `state`, with ` learning` behind it where observations are learned. */
   state(model?: string): string;
   show(model?: string): ModelDetail;
-  restart(): void;
+  restart(meanwhile?: () => void): void;
 }
 
 function world(t: Test): World {
   const clock = new ManualClock(1_000_000);
   const told: ModelSnapshot[] = [];
+  const removed: string[] = [];
   const file = `${t.testdir()}/models.db`;
   const open = (): ModelStore =>
     new ModelStore({
@@ -37,11 +39,13 @@ function world(t: Test): World {
       learningTime: HOUR,
       trialTime: DAY,
       onChange: (snapshot) => told.push(snapshot),
+      onRemove: (key) => removed.push(key),
       onNotice: (message) => t.fail(message),
     });
   const w: World = {
     clock,
     told,
+    removed,
     store: open(),
     look(model, ...names) {
       const time = clock.now();
@@ -58,8 +62,9 @@ function world(t: Test): World {
       if (detail === undefined) throw new Error(`no model ${model}`);
       return detail;
     },
-    restart() {
+    restart(meanwhile) {
       w.store.close();
+      meanwhile?.();
       w.store = open();
     },
   };
@@ -241,4 +246,102 @@ t.test("a thousand models that are flooded stay bounded", async (t) => {
   const most = Math.max(...w.store.list().map(({ names }) => names));
   t.ok(most <= 65, `${most} names`);
   t.equal(w.store.list()[0]?.dropped, 136, "buckets past the bound");
+});
+
+t.test("a model that is removed is told, once", async (t) => {
+  const w = world(t);
+  w.store.running([container()]);
+  w.store.running([]);
+  w.clock.advance(ARCHIVE_TIME - 1000);
+  t.strictSame(w.removed, []);
+  w.clock.advance(HOUR);
+  t.strictSame(w.removed, [OLD]);
+});
+
+t.test("a clock that is set ends neither a trial nor an archived model before its time", async (t) => {
+  const w = world(t);
+  w.store.running([container(), container(NEW)]);
+  w.look(OLD, "a.shop.example");
+  w.clock.advance(HOUR);
+  w.store.running([container()]);
+  // The hardware clock was wrong, and the network sets it right.
+  w.clock.set(Date.UTC(2026, 10, 24));
+  w.clock.advance(HOUR);
+  t.equal(w.state(), "active learning");
+  t.equal(w.state(NEW), "archived");
+  w.look(OLD, "b.shop.example");
+  t.equal(w.state(), "learning learning", "what is new still leads back");
+  w.clock.advance(HOUR);
+  w.clock.set(1_000);
+  w.clock.advance(HOUR);
+  w.look(OLD, "c.shop.example");
+  t.equal(w.state(), "learning learning", "also by a clock that was set back");
+  w.clock.advance(HOUR);
+  w.clock.advance(DAY);
+  t.equal(w.state(), "active", "and the trial is as long as it was to be");
+  t.equal(w.state(NEW), "gone");
+});
+
+t.test("a trial that began by a wrong clock lasts a trial's time after a restart", async (t) => {
+  const w = world(t);
+  w.store.running([container()]);
+  w.clock.set(Date.UTC(2126, 0, 1));
+  w.clock.advance(HOUR);
+  w.restart(() => w.clock.set(Date.UTC(2026, 10, 24)));
+  w.store.running([container()]);
+  w.clock.advance(DAY - 1000);
+  t.equal(w.state(), "active learning");
+  w.clock.advance(1000);
+  t.equal(w.state(), "active");
+});
+
+t.test("what an operator expanded stays apart in the models that begin from it", async (t) => {
+  const w = world(t);
+  w.store.running([container()]);
+  const shards = Array.from({ length: 6 }, (_, index) => `shard-${index}.example.com`);
+  w.look(OLD, ...shards);
+  w.store.change(OLD, { action: "expand", entry: "*.example.com" });
+  w.store.running([container(NEW, "docker.io/library/shop:2")]);
+  w.look(NEW, "shard-7.example.com", "shard-8.example.com");
+  t.equal(w.show(NEW).names, 8);
+});
+
+t.test("an entry may be written as people write names; of a covered one the wildcard is named", async (t) => {
+  const w = world(t);
+  w.store.running([container()]);
+  w.look(OLD, "www.example.org", ...Array.from({ length: 6 }, (_, index) => `s${index}.example.com`));
+  t.throws(() => w.store.change(OLD, { action: "forget", entry: "s1.example.com" }), {
+    code: "TM_NOT_FOUND",
+    message: /`\*\.example\.com` covers it/,
+  });
+  w.store.change(OLD, { action: "forget", entry: "WWW.Example.org." });
+  t.strictSame(
+    w.show().entries.names.map(({ name }) => name),
+    ["*.example.com"],
+  );
+});
+
+t.test("a model from a file takes the place of another with all that its wildcards stand for", async (t) => {
+  const w = world(t);
+  w.store.running([container()]);
+  w.look(OLD, ...Array.from({ length: 6 }, (_, index) => `s${index}.example.com`));
+  const file = modelFile.parse(JSON.parse(JSON.stringify(w.store.export(OLD))));
+  w.clock.advance(1000);
+  const names = file.names.map((entry) => ({ ...entry, members: ["other.example.com"] }));
+  w.store.import({ ...file, names });
+  w.restart();
+  t.strictSame(w.show().entries.names[0]?.members, ["other.example.com"]);
+});
+
+t.test("no flood of tenants or of odd labels, at any depth", async (t) => {
+  const w = world(t);
+  w.store.running([container()]);
+  w.look(OLD, ...Array.from({ length: 200 }, (_, index) => `data.bucket-${index}.s3.amazonaws.com`));
+  t.match(w.show(), { names: 64, dropped: 136 });
+  w.look(OLD, "more.bucket-0.s3.amazonaws.com");
+  t.equal(w.show().names, 65, "a tenant that is known has room");
+  const w2 = world(t);
+  w2.store.running([container()]);
+  w2.look(OLD, ...Array.from({ length: 200 }, (_, index) => `\\000x${index}.cdn.example.com`));
+  t.equal(w2.show().names, 1);
 });

@@ -60,7 +60,7 @@ t.test("archived when unused, revived as what it was, outlived after a day of wa
   model.unused(40);
   t.equal(model.isOutlived(40 + ARCHIVE_TIME - 1), false);
   t.equal(model.isOutlived(40 + ARCHIVE_TIME), true);
-  model.watchAgain(100);
+  model.watchAgain(100, 0);
   t.equal(model.isOutlived(40 + ARCHIVE_TIME), false);
   model.inUse("nginx:2", 200);
   t.equal(model.record.state, "active");
