@@ -2,6 +2,8 @@
  * The data thread: DNS sockets, packet queue, policy, provenance and answer cache, wired together in a worker of their
  * own, so that a busy main thread never delays a lookup or a packet. It touches no disk, no database and no runtime API.
  * Snapshots come down, findings and observations go up (see thread.ts).
+ *
+ * Length: the only wiring of this thread, as daemon.ts is of the other.
  */
 import { randomInt } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
