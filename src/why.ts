@@ -25,6 +25,8 @@ export async function why(
   const notes: string[] = [];
   if (profile.rule === null) notes.push("no rule governs this container: nothing of it is judged");
   if (container.state === "blocked") notes.push("the container is blocked: whatever it sends is dropped");
+  const spared = parts.blocking.spared().find(({ id }) => id === container.id);
+  if (spared !== undefined) notes.push(`the container is not stopped by \`block\`: ${spared.reason}`);
   const judged =
     target.kind === "name"
       ? { subject: target.name, names: [], judgements: judgeName(parts, profile, target.name) }

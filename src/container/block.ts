@@ -209,8 +209,8 @@ export class Blocker {
 
   /**
    * Undoes a block: the restart policy is restored, the traffic let through, and the container resumed or started if it
-   * ran when it was blocked. Throws TM_NOT_FOUND when no such container is blocked, and TM_DOCKER when the engine cannot
-   * be asked; then everything is as before.
+   * ran when it was blocked. Throws TM_NOT_FOUND when no such container is blocked, TM_DOCKER when the engine cannot be
+   * asked, and TM_UNREACHABLE when the daemon has just started; then everything is as before.
    */
   async unblock(nameOrId: string): Promise<UnblockOutcome> {
     const id = this.#find(nameOrId);
@@ -241,6 +241,10 @@ export class Blocker {
       detail = null;
     }
     const seen = this.#seen.get(id);
+    if (container.action === "isolate" && seen === undefined && detail !== null && detail.pid !== 0) {
+      // Released now, its veths would stay down: the registry has not told of it since the daemon started.
+      throw new TidesmanError("TM_UNREACHABLE", "the container is not known yet; try again in a moment");
+    }
     await this.#release(container);
     if (detail === null) return { container, result: "gone", error: null };
     try {

@@ -283,12 +283,16 @@ t.test("isolated: it runs on without a network, also after restarts of it and of
   t.match(await again.block(container, "test"), { result: "isolated", connectionsReset: 0 });
   t.equal(resets(), before, "connections that it has within itself are left alone");
 
+  const early = await here.reopen();
+  await t.rejects(early.unblock("web"), { code: "TM_UNREACHABLE" }, "its veths are not known again yet");
+  t.ok(early.isBlocked(fake.id));
+
   it.docker.restart(fake.id);
   it.docker.native.connections.set(fake.sandbox, 0);
   await until(() => it.present.get(fake.id)?.pid === fake.pid && isUp() === false, "its new veth is cut too");
   t.equal(fake.status, "running");
 
-  t.match(await again.unblock("web"), { result: "running", error: null });
+  t.match(await early.unblock("web"), { result: "running", error: null });
   t.equal(isUp(), true);
   t.equal(fake.restartPolicy.Name, "always");
 });

@@ -139,6 +139,7 @@ await inLab(t, async (world) => {
       return status === 0 ? (JSON.parse(stdout) as EvidenceReport) : undefined;
     });
     t.match(evidence, { action: "stop", result: "killed", complete: true, container: { id: container.id } });
+    t.ok(evidence.recorder.some(({ message }) => message.includes("denied.example")));
     t.match(evidence.processes[0], { pid: container.pid, innerPid: 1, commandLine: "sleep 100000" });
     t.ok(
       evidence.interfaces.some(({ addresses }) => addresses.some((one) => one.startsWith(container.address))),
