@@ -86,7 +86,7 @@ const ROOMS: Readonly<
   audit: { values: ["policy/types.ts"], types: [] },
   // Is handed everything it tells, so it knows only the shapes of it.
   control: {
-    values: ["audit/filter.ts", "policy/types.ts"],
+    values: ["audit/filter.ts", "policy/domains.ts", "policy/types.ts"],
     types: ["audit", "container", "feed", "model", "policy"],
   },
   console: { values: ["control/client.ts"], types: ["control"] },

@@ -205,6 +205,104 @@ rules:
   t.notOk(existsSync(file));
 });
 
+/** Written over several styles; `+` marks what promoting adds. */
+const STYLES: Readonly<Record<string, string>> = {
+  "indented by four, with comments everywhere": `# head
+
+version: 1
+rules:
+    - name: shop   # x
+
+      dns:
+          allowed:
+              - api.example.org # first
++              - "*.cdn.example.com"
++              - api.stripe.com
+              # last of the list
++      network:
++          outboundPorts:
++              allowed:
++                  - 443
+
+    # about rest
+    - name: rest
+# foot
+`,
+  "lists not indented, the rule last": `---
+version: 1
+rules:
+- name: rest
+- name: "shop"
+  scope: { images: ["shop*"] }   # odd   spacing
++  dns:
++    allowed:
++    - "*.cdn.example.com"
++    - api.stripe.com
++  network:
++    outboundPorts:
++      allowed:
++      - 443
+...
+`,
+  "ports in a list of several lines": `version: 1
+rules:
+  - name: shop
+    network:
+      outboundPorts:
+        allowed: [ "1-5", # low
+          80 ] # web
++    dns:
++      allowed:
++        - "*.cdn.example.com"
++        - api.stripe.com
+`,
+};
+
+t.test("promote adds lines, and leaves those of the file as they are", async (t) => {
+  for (const [style, marked] of Object.entries(STYLES)) {
+    for (const newline of ["\n", "\r\n"]) {
+      const before = marked.replaceAll(/^\+.*\n/gm, "").replaceAll("\n", newline);
+      let after = marked.replaceAll(/^\+/gm, "").replaceAll("\n", newline);
+      if (style.startsWith("ports")) after = after.replace("80 ]", "80, 443 ]");
+      const { run, file } = await world(t, before);
+      t.equal((await run("promote", "1f1f", "--rule", "shop", "--write")).status, 0, style);
+      t.equal(readFileSync(file, "utf8"), after, style);
+    }
+  }
+  const flow = "version: 1\nrules: [{name: shop, dns: {allowed: []}}] # one line";
+  const { run, file } = await world(t, flow);
+  await run("promote", "1f1f", "--rule", "shop", "--write");
+  t.equal(
+    readFileSync(file, "utf8"),
+    'version: 1\nrules: [{name: shop, dns: {allowed: ["*.cdn.example.com", api.stripe.com]}, network: { outboundPorts: { allowed: [443] } }}] # one line',
+  );
+});
+
+t.test("names that no rule can hold are left out of it, and told", async (t) => {
+  const { run, script, file } = await world(t);
+  const [entry] = model.entries.names;
+  const names = ["\\042.example.com", "a\\255.example", "192.0.2.1", "good.example"];
+  script.others = [
+    {
+      ...model,
+      key: `sha256:${"ab".repeat(32)}`,
+      entries: { ...model.entries, names: names.map((name) => ({ ...entry!, name })) },
+    },
+  ];
+  const { status, stdout } = await run("promote", "abab", "--rule", "shop", "--write");
+  t.equal(status, 0);
+  t.match(stdout, /^3 names that no rule can hold left out: `\\042\.example\.com`/m);
+  t.ok(longest(stdout) <= 80);
+  t.strictSame(parsePolicy(readFileSync(file, "utf8"), file).policy.rules[0]?.dns?.allowed, [
+    "api.stripe.com",
+    "good.example",
+  ]);
+  t.strictSame(
+    JSON.parse((await run("promote", "abab", "--rule", "shop", "--json")).stdout).leftOut,
+    names.slice(0, 3),
+  );
+});
+
 t.test("unified diffs: numbers, joined and parted hunks", async (t) => {
   const lines = (...numbers: (number | string)[]) => `${numbers.join("\n")}\n`;
   t.strictSame(unifiedDiff("a\n", "a\n", "x", "y"), []);

@@ -201,13 +201,13 @@ const promoteModel: Action<PromoteOptions> = async (context, { json, rule, write
   const { policy } = await readers();
   const before = readText(file, "TM_POLICY_MISSING");
   policy(before, file);
-  const { text, names, ports } = promote(before, rule, model);
+  const { text, names, ports, leftOut } = promote(before, rule, model);
   policy(text, file);
   const changed = names.length + ports.length > 0;
   const diff = unifiedDiff(before, text, file, `${file} (with what the model holds)`);
   if (write && changed) writeWhole(file, text, 0o644);
   if (json === true)
-    output.json({ file, rule, names, ports, diff: diff.join("\n"), written: write && changed });
+    output.json({ file, rule, names, ports, leftOut, diff: diff.join("\n"), written: write && changed });
   else if (!changed) output.text(`Rule \`${rule}\` allows all of it already.`);
   else {
     output.lines(diff.map(visible));
@@ -216,6 +216,10 @@ const promoteModel: Action<PromoteOptions> = async (context, { json, rule, write
       ? "written; `tidesman policy reload` puts it in force"
       : "nothing was written; --write does it";
     output.text(`${added}: ${next}`);
+  }
+  if (json !== true && leftOut.length > 0) {
+    const samples = leftOut.slice(0, 3).map((name) => `\`${visible(name)}\``);
+    output.text(`${plural(leftOut.length, "name")} that no rule can hold left out: ${samples.join(", ")}`);
   }
   return DONE;
 };

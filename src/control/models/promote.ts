@@ -1,14 +1,17 @@
 /** A model's names and ports as entries of a rule, written into the text of policy.yaml so that its comments stay. Pure. */
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, parseDocument, type YAMLSeq } from "yaml";
 import { TidesmanError } from "../../errors.ts";
+import { parseNamePattern } from "../../policy/domains.ts";
 import type { ModelDetail } from "../types.ts";
-import { compareLines, linesOf } from "./unified.ts";
+import { insertEntries } from "./insert.ts";
 
 export interface Promotion {
   readonly text: string;
   /** Entries that the rule did not have. */
   readonly names: readonly string[];
   readonly ports: readonly number[];
+  /** Learned names that no rule can hold: of other characters than host names have, or like addresses. */
+  readonly leftOut: readonly string[];
 }
 
 /**
@@ -18,9 +21,6 @@ export interface Promotion {
  */
 export function promote(text: string, rule: string, { entries }: ModelDetail): Promotion {
   const document = parseDocument(text, { version: "1.2" });
-  // A list that is not indented stays so; nothing is folded.
-  const style = { lineWidth: 0, indentSeq: !/^- /m.test(text) };
-  const unchanged = document.toString(style);
   const rules = document.get("rules");
   const index = isSeq(rules)
     ? rules.items.findIndex((one) => isMap(one) && String(one.get("name")).trim() === rule)
@@ -28,46 +28,37 @@ export function promote(text: string, rule: string, { entries }: ModelDetail): P
   if (index < 0) {
     throw new TidesmanError("TM_NOT_FOUND", `the policy has no rule \`${rule}\`; write it first`);
   }
-  const path = ["rules", index] as const;
+  const [dns, network] = [
+    ["rules", index, "dns", "allowed"],
+    ["rules", index, "network", "outboundPorts", "allowed"],
+  ] as const;
   const learned = entries.outboundPorts.flatMap(({ protocol, port }) =>
     port > 0 && (protocol === "tcp" || protocol === "udp") ? [port] : [],
   );
-  const names = addMissing(
-    document,
-    [...path, "dns", "allowed"],
+  const { usable = [], leftOut = [] } = Object.groupBy(
     entries.names.map(({ name }) => name),
-    (name, known) => known.trim().toLowerCase() === name,
+    (name) => (typeof parseNamePattern(name) === "string" ? "leftOut" : "usable"),
   );
+  const names = addMissing(document, dns, usable, (name, known) => known.trim().toLowerCase() === name);
   const ports = addMissing(
     document,
-    [...path, "network", "outboundPorts", "allowed"],
+    network,
     [...new Set(learned)].sort((a, b) => a - b),
     holdsPort,
   );
-  if (names.length + ports.length === 0) return { text, names, ports };
-  return { text: inPlace(text, unchanged, document.toString(style)), names, ports };
+  const named = names.length === 0 ? text : insertEntries(text, dns, names);
+  const written = named === null || ports.length === 0 ? named : insertEntries(named, network, ports);
+  const meant = document.toString({ lineWidth: 0, indentSeq: !/^- /m.test(text) });
+  // Where nothing can be put in between, the library writes all anew, in its own style; comments stay then too.
+  return { text: written !== null && isAlike(written, meant) ? written : meant, names, ports, leftOut };
 }
 
-/**
- * The library writes all of a document anew, in its own style. Lines that it writes alike with and without the change are
- * left as they are in the file, where the two go line by line.
- */
-function inPlace(original: string, unchanged: string, changed: string): string {
-  const own = linesOf(original);
-  const before = linesOf(unchanged);
-  if (own.length !== before.length) return changed;
-  let at = 0;
-  const lines = compareLines(before, linesOf(changed)).flatMap(({ sign, text }) => {
-    if (sign === "+") return [text];
-    const line = own[at++]!;
-    return sign === " " ? [line] : [];
-  });
-  const text = `${lines.join("\n")}\n`;
+function isAlike(one: string, other: string): boolean {
   const meaning = (yaml: string): string => JSON.stringify(parseDocument(yaml, { version: "1.2" }).toJS());
   try {
-    return meaning(text) === meaning(changed) ? text : changed;
+    return meaning(one) === meaning(other);
   } catch {
-    return changed;
+    return false;
   }
 }
 
