@@ -1,6 +1,6 @@
 /** The process behind a command line: its streams, its environment, its exit status. What a command does not need is not loaded. */
 import { resolve } from "node:path";
-import type { FileReaders, Intelligence } from "./control/cli/context.ts";
+import type { Context, FileReaders, Intelligence } from "./control/cli/context.ts";
 import { Output } from "./control/cli/output.ts";
 import { runProgram } from "./control/cli/program.ts";
 
@@ -32,6 +32,14 @@ async function intelligence(): Promise<Intelligence> {
   };
 }
 
+async function doctor(): ReturnType<Context["doctor"]> {
+  const [{ examine }, { systemHost }] = await Promise.all([
+    import("./doctor/doctor.ts"),
+    import("./doctor/system-host.ts"),
+  ]);
+  return (patient) => examine({ ...patient, host: systemHost(Math.random) });
+}
+
 // A reader that has seen enough (`| head`) is no error: what is left has nobody to go to.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -47,6 +55,7 @@ process.exitCode = await runProgram(process.argv.slice(2), {
     now: Date.now,
     readers,
     intelligence,
+    doctor,
     runDaemon: async (places) => (await import("./daemon.ts")).runDaemon(places),
   },
   print: (text) => void process.stdout.write(text),

@@ -347,6 +347,7 @@ async function status(daemon: Daemon): Promise<StatusReport> {
       archived: states.filter((state) => state === "archived").length,
       manual: states.filter((state) => state === "manual").length,
     },
+    rawSockets: parts.sockets.rawSource,
     audits: { ...stored, oldest: stored.oldest === null ? null : iso(stored.oldest) },
     incidents: incidents.stats(),
     dropped: data.dropped,

@@ -6,7 +6,7 @@ import type { Clock } from "./clock.ts";
 import type { Container } from "./container/types.ts";
 import type { Parts } from "./daemon.ts";
 import { type Listener, ListeningPorts } from "./detect/listening-ports.ts";
-import { type RawSocket, RawSockets } from "./detect/raw-sockets.ts";
+import { type RawSocket, RawSockets, type RawSocketsStatus } from "./detect/raw-sockets.ts";
 import { listenerFinding, rawSocketFinding } from "./detect/sockets/finding.ts";
 import { WatchedNamespaces } from "./detect/sockets/namespaces.ts";
 import { hostProcessTable } from "./detect/sockets/processes.ts";
@@ -71,7 +71,7 @@ export class SocketWatch {
   }
 
   /** How raw sockets are found, and why not otherwise. */
-  get rawSource(): { readonly source: string; readonly reason: string | null } {
+  get rawSource(): Pick<RawSocketsStatus, "source" | "reason"> {
     const { source, reason } = this.#raw.status();
     return { source, reason };
   }

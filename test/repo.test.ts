@@ -87,7 +87,20 @@ const ROOMS: Readonly<
   // Is handed everything it tells, so it knows only the shapes of it.
   control: {
     values: ["audit/filter.ts", "policy/domains.ts", "policy/types.ts"],
-    types: ["audit", "container", "feed", "model", "policy"],
+    types: ["audit", "container", "doctor", "feed", "model", "policy"],
+  },
+  // Looks at the host, and at what the daemon says of itself.
+  doctor: {
+    values: [
+      "detect/sockets/trace-instance.ts",
+      "dns/resolvconf.ts",
+      "native/diagnosis.ts",
+      "packet/installed.ts",
+      "packet/kernel.ts",
+      "packet/rules.ts",
+      "run.ts",
+    ],
+    types: ["control"],
   },
   console: { values: ["control/client.ts"], types: ["control"] },
 };

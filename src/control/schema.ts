@@ -267,6 +267,10 @@ export const statusReport = z.object({
   }),
   feeds: z.array(feedReport),
   models: z.object({ learning: count, active: count, archived: count, manual: count }),
+  rawSockets: z.object({
+    source: z.enum(["trace", "tables"]).describe("`tables`: those that live for moments are not seen"),
+    reason: z.string().nullable().describe("Why there is no trace"),
+  }),
   audits: z.object({
     accepted: count,
     folded: count.describe("Raised the count of a record that was open"),

@@ -2,7 +2,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { loadConfig } from "../../src/config.ts";
+import type { FileReaders } from "../../src/control/cli/context.ts";
 import { TidesmanError } from "../../src/errors.ts";
+import { parseFeeds } from "../../src/feed/manifest.ts";
+import { DEFAULT_POLICY, parsePolicy } from "../../src/policy/parse.ts";
+import { SHIPPED_FEEDS } from "../../src/settings.ts";
 import { audit, fold, longest, policy, type Ran, Script, serve, status, within } from "./scripted.ts";
 
 /** A control server and a way to ask it with the real command. Socket paths are short, so the folder is too. */
@@ -180,6 +185,23 @@ t.test("no daemon: every command that needs it ends with 3 and says what to do",
     t.equal(stdout, "", args);
     t.match(stderr, /cannot be reached at .*systemctl start tidesman.* \(TM_UNREACHABLE\)\n$/, args);
   }
+});
+
+t.test("doctor: warnings and what cannot be told are no problem", async (t) => {
+  const runtime = join(t.testdir(), "nowhere");
+  const readers: FileReaders = {
+    config: loadConfig,
+    policy: parsePolicy,
+    feeds: parseFeeds,
+    defaultPolicy: DEFAULT_POLICY,
+    shippedFeeds: SHIPPED_FEEDS,
+  };
+  const { status, stdout, stderr } = await within(["--runtime-dir", runtime, "doctor"], async () => readers);
+  t.equal(status, 0);
+  t.equal(stderr, "");
+  t.match(stdout, /^queue {3}warning: packets found it full\n {8}do: raise it$/m);
+  t.match(stdout, /^clock {3}not told: it cannot be told$/m);
+  t.match(stdout, /^0 problems, 1 warning, 1 ok, 1 could not be told$/m);
 });
 
 t.test("the daemon's own errors keep their code and exit status", async (t) => {

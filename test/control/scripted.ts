@@ -282,6 +282,7 @@ export const status: StatusReport = {
   },
   feeds: [feed],
   models: { learning: 1, active: 1, archived: 0, manual: 0 },
+  rawSockets: { source: "tables", reason: "tracefs is not mounted" },
   audits: {
     accepted: 100,
     folded: 40,
@@ -676,6 +677,11 @@ export async function within(
           if (name !== "urlhaus") throw new TidesmanError("TM_NOT_FOUND", `nothing of \`${name}\` waits`);
         },
       }),
+      doctor: async () => async () => [
+        { check: "daemon", level: "ok", message: "runs as process 4711", remedy: null },
+        { check: "queue", level: "warning", message: "packets found it full", remedy: "raise it" },
+        { check: "clock", level: "unknown", message: "it cannot be told", remedy: null },
+      ],
       runDaemon: () => Promise.reject(new Error("no daemon is started here")),
     },
     print,

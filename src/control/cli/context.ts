@@ -1,6 +1,8 @@
 /** What every command is given. */
 import type { Command } from "commander";
 import type { Config, Places } from "../../config.ts";
+import type { Patient } from "../../doctor/patient.ts";
+import type { Verdict } from "../../doctor/verdict.ts";
 import type { Notice } from "../../document.ts";
 import { EXIT, type ExitStatus } from "../../errors.ts";
 import type { DeclaredFeed } from "../../feed/types.ts";
@@ -55,6 +57,8 @@ export interface Context {
   /** Loaded when first needed: most commands do not. */
   readonly readers: () => Promise<FileReaders>;
   readonly intelligence: () => Promise<Intelligence>;
+  /** Looks at the host. */
+  readonly doctor: () => Promise<(patient: Omit<Patient, "host">) => Promise<readonly Verdict[]>>;
   /** Runs the daemon until it is told to stop. */
   readonly runDaemon: (places: Places) => Promise<number>;
 }

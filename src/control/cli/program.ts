@@ -11,6 +11,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   daemon: () => import("./daemon.ts"),
   status: () => import("./status.ts"),
   check: () => import("./check.ts"),
+  doctor: () => import("./doctor.ts"),
   why: () => import("./why.ts"),
   containers: () => import("./containers.ts"),
   models: () => import("./models.ts"),

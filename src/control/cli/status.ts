@@ -74,6 +74,10 @@ function writeStatus(output: Output, status: StatusReport): void {
     ],
     ["queue", `number ${queue.number}: ${number(queue.waiting)} of ${number(queue.length)} waiting`],
     [
+      "raw sockets",
+      `found by ${status.rawSockets.source === "trace" ? "tracing" : `looking at tables (${status.rawSockets.reason ?? "no reason given"})`}`,
+    ],
+    [
       "audits",
       `${number(audits.stored)} stored in ${bytes(audits.bytes)}${audits.oldest === null ? "" : ` since ${localTime(audits.oldest)}`}`,
     ],
