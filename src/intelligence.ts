@@ -22,6 +22,7 @@ import {
   digestOf,
   lastGeneration,
   type RollbackOutcome,
+  readManifestText,
   rollbackFeeds,
   type UpdateOptions,
   type UpdateOutcome,
@@ -130,15 +131,18 @@ export interface StoredFeeds {
   readonly upToDate: boolean;
 }
 
-/** The generation on the disk; null when there is none that can be used. `onWarning` is told what could not be. */
+/**
+ * The generation on the disk; null when there is none that can be used. `onWarning` is told what could not be. Throws
+ * TM_NOT_PERMITTED, and TM_FEED for a manifest that cannot be read.
+ */
 export function storedFeeds(places: Places, onWarning: (message: string) => void): StoredFeeds | null {
   const folder = feedFolder(places);
   const warnings: string[] = [];
-  const generation = lastGeneration(folder, warnings);
+  const { generation } = lastGeneration(folder, warnings);
   warnings.forEach(onWarning);
   if (generation === null) return null;
   const { feeds, builtAt, manifest } = generation;
-  const upToDate = manifest === digestOf(readFileSync(feedManifest(places)));
+  const upToDate = manifest === digestOf(Buffer.from(readManifestText(feedManifest(places))));
   return { feeds, builtAt, upToDate, records: readRecords(folder) };
 }
 

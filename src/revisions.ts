@@ -62,15 +62,16 @@ export class Revisions {
     const read = readPolicy(places);
     const manifest = feedManifest(places);
     parseManifest(readText(manifest, "TM_FEED") ?? "", manifest);
-    let stored = storedFeeds(places, warn);
-    if (stored === null || !stored.upToDate) {
-      try {
+    let stored: StoredFeeds | null = null;
+    try {
+      stored = storedFeeds(places, warn);
+      if (stored === null || !stored.upToDate) {
         await updateInProcess(places, "none");
         stored = storedFeeds(places, warn);
-      } catch (error) {
-        // A guard without feeds is better than none.
-        warn(`the feeds could not be compiled: ${error instanceof Error ? error.message : String(error)}`);
       }
+    } catch (error) {
+      // A guard without feeds is better than none.
+      warn(`the feeds could not be compiled: ${error instanceof Error ? error.message : String(error)}`);
     }
     return new Revisions(options, read, stored);
   }

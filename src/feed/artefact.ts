@@ -54,8 +54,15 @@ export interface Generation {
   readonly manifest: string;
 }
 
-/** Puts a generation in force in `folder`; the one that was becomes the previous one. Throws TM_STORE. */
-export function writeGeneration(folder: string, generation: Generation): void {
+/**
+ * Puts a generation in force in `folder`; the one that was becomes the previous one, or (`replaces`) is forgotten and the
+ * previous one stays: for one that is damaged, or holds the same lists. Throws TM_STORE, TM_NOT_PERMITTED.
+ */
+export function writeGeneration(
+  folder: string,
+  generation: Generation,
+  { replaces = false }: { readonly replaces?: boolean } = {},
+): void {
   const { sources, statuses, domains, addresses } = generation.feeds;
   const { builtAt, manifest } = generation;
   const description = Buffer.from(JSON.stringify({ builtAt, manifest, sources, statuses }));
@@ -83,18 +90,14 @@ export function writeGeneration(folder: string, generation: Generation): void {
     } finally {
       closeSync(descriptor);
     }
-    keepAsPrevious(folder);
+    if (!replaces) keepAsPrevious(folder);
     renameSync(file, join(folder, CURRENT));
     syncFolder(folder);
   });
 }
 
-/** Puts the previous generation in force, and the one in force in its place. Throws TM_NOT_FOUND when there is none. */
-export function swapGenerations(folder: string): { readonly left: Generation; readonly taken: Generation } {
-  const left = readGeneration(folder);
-  const taken = readGeneration(folder, "previous");
-  if (left === null || taken === null)
-    throw new TidesmanError("TM_NOT_FOUND", "there is no older generation of the feeds to go back to");
+/** Puts the previous generation in force, and the one in force in its place; both are there. Throws TM_STORE, TM_NOT_PERMITTED. */
+export function swapGenerations(folder: string): void {
   storing(folder, () => {
     const file = join(folder, NEW);
     rmSync(file, { force: true });
@@ -103,12 +106,12 @@ export function swapGenerations(folder: string): { readonly left: Generation; re
     renameSync(file, join(folder, CURRENT));
     syncFolder(folder);
   });
-  return { left, taken };
 }
 
 /**
  * The generation in force (or the one before it), with everything about it checked; null when there is none. The sets lie
- * in memory that threads can share. Throws TM_FEED for a file that is truncated, corrupt or of another version.
+ * in memory that threads can share. Throws TM_FEED for a file that is truncated, corrupt or of another version, and
+ * TM_NOT_PERMITTED.
  */
 export function readGeneration(folder: string, which: "current" | "previous" = "current"): Generation | null {
   const file = join(folder, which === "current" ? CURRENT : PREVIOUS);
@@ -228,6 +231,10 @@ function storing(folder: string, write: () => void): void {
 }
 
 function unreadable(file: string, cause: unknown): TidesmanError {
+  const code = systemCode(cause);
+  if (code === "EACCES" || code === "EPERM") {
+    return new TidesmanError("TM_NOT_PERMITTED", `\`${file}\` may not be read by this user; run as root`);
+  }
   const why = cause instanceof Error ? cause.message : String(cause);
   return new TidesmanError("TM_FEED", `\`${file}\` cannot be read: ${why}`, { cause });
 }

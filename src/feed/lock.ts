@@ -9,10 +9,15 @@ import { systemCode, TidesmanError } from "../errors.ts";
 
 /** Milliseconds that a second update waits for the first. */
 const PATIENCE = 15_000;
-/** SQLITE_BUSY (sqlite.org/rescode.html). */
+/** Primary result codes (sqlite.org/rescode.html): SQLITE_BUSY; SQLITE_PERM, SQLITE_READONLY and SQLITE_CANTOPEN. */
 const BUSY = 5;
+const DENIED = new Set([3, 8, 14]);
+const DENIED_CODES = new Set(["EACCES", "EPERM", "EROFS"]);
 
-/** Takes the lock of a folder and hands back what releases it. Throws TM_FEED_BUSY when another update goes on too long. */
+/**
+ * Takes the lock of a folder and hands back what releases it. Throws TM_FEED_BUSY when another update goes on too long,
+ * TM_NOT_PERMITTED and TM_STORE.
+ */
 export function lockFeeds(folder: string, patience = PATIENCE): () => void {
   let database: DatabaseSync | undefined;
   try {
@@ -21,7 +26,8 @@ export function lockFeeds(folder: string, patience = PATIENCE): () => void {
     database.exec("BEGIN EXCLUSIVE");
   } catch (error) {
     database?.close();
-    if (error instanceof Error && "errcode" in error && error.errcode === BUSY) {
+    const result = error instanceof Error && "errcode" in error ? Number(error.errcode) & 0xff : 0;
+    if (result === BUSY) {
       throw new TidesmanError(
         "TM_FEED_BUSY",
         "another update of the feeds is running; try again when it has ended",
@@ -29,9 +35,11 @@ export function lockFeeds(folder: string, patience = PATIENCE): () => void {
     }
     const code = systemCode(error);
     const why = error instanceof Error ? error.message : code;
+    const denied = DENIED_CODES.has(code) || DENIED.has(result);
     throw new TidesmanError(
-      "TM_NOT_PERMITTED",
-      `\`${folder}\` cannot be used for updates (${why}); run as root`,
+      denied ? "TM_NOT_PERMITTED" : "TM_STORE",
+      `\`${folder}\` cannot be used for updates (${why})${denied ? "; run as root" : ""}`,
+      { cause: error },
     );
   }
   const held = database;

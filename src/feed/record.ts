@@ -1,5 +1,5 @@
 /** What is remembered of each feed between updates, in one small JSON file beside the compiled feeds. */
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { systemCode, TidesmanError } from "../errors.ts";
@@ -35,6 +35,8 @@ const record = z.object({
   goodAt: z.number().nullable(),
   /** When it is due again. */
   dueAt: z.number(),
+  /** How and where the last look went, as `protocol URL`; null: never. Another source is due at once. */
+  source: z.string().nullable().default(null),
   /** Failed looks since the last good one. */
   failures: count,
   /** What the latest list that differed changes or, while it waits, would change. */
@@ -55,6 +57,7 @@ export const NEW_RECORD: FeedRecord = Object.freeze({
   checkedAt: null,
   goodAt: null,
   dueAt: 0,
+  source: null,
   failures: 0,
   changes: null,
   guarded: { removed: 0, samples: [] },
@@ -83,7 +86,8 @@ export function writeRecords(folder: string, feeds: FeedRecords): void {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const descriptor = openSync(`${file}.new`, "w", 0o600);
     try {
-      writeSync(descriptor, JSON.stringify({ version: 1, feeds }));
+      // All of it or an error, where `writeSync` may stop at the last free block of a disk.
+      writeFileSync(descriptor, JSON.stringify({ version: 1, feeds }));
       fsyncSync(descriptor);
     } finally {
       closeSync(descriptor);

@@ -6,29 +6,25 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
-import { TidesmanError } from "../errors.ts";
+import { systemCode, TidesmanError } from "../errors.ts";
 import { type Generation, readGeneration, swapGenerations, writeGeneration } from "./artefact.ts";
 import { compareEntries, type LearnedName, newlyHit } from "./changes.ts";
 import { compileFeeds, type FeedList } from "./compile.ts";
 import type { FetchOutcome } from "./fetch.ts";
 import { guardNames, subtractInternal } from "./guard.ts";
 import { SEED_LENGTH } from "./hash.ts";
-import { type Admit, NOT_FETCHED, readFeedFile, readFeeds } from "./load.ts";
+import { type Admit, readFeedFile, readFeeds } from "./load.ts";
 import { lockFeeds } from "./lock.ts";
+import { afterFetch, isDue, unreadable } from "./look.ts";
 import { type FeedManifest, parseManifest } from "./manifest.ts";
 import type { ReadList } from "./parse.ts";
 import { parsePopular } from "./popular.ts";
 import { type FeedRecord, type FeedRecords, NEW_RECORD, readRecords, writeRecords } from "./record.ts";
 import { approve, judge, reject } from "./release.ts";
-import type { CompiledFeeds, DeclaredFeed } from "./types.ts";
+import type { CompiledFeeds, DeclaredFeed, FeedStatus } from "./types.ts";
 
 /** Learned names that an update would newly hit, told at most. */
 const MAX_NEWLY_HIT = 20;
-/** Wait behind failed looks, doubled with each, at most the feed's interval; milliseconds. */
-const FIRST_RETRY = 5 * 60_000;
-/** A timer that fires a little early finds a feed due all the same: this share of its interval. */
-const EARLY = 0.05;
-
 export interface UpdateOptions {
   /** feeds.yaml. */
   readonly manifest: string;
@@ -60,10 +56,11 @@ export interface UpdateOutcome {
 
 /** Throws TM_FEED for the manifest, TM_NOT_FOUND for a feed of `only` that is not in it, TM_FEED_BUSY, TM_NOT_PERMITTED, TM_STORE. */
 export async function updateFeeds(options: UpdateOptions): Promise<UpdateOutcome> {
-  const { text, manifest } = readManifestFile(options);
-  for (const name of options.only ?? []) findFeed(manifest.feeds, name);
   const unlock = lockFeeds(options.folder);
   try {
+    // Under the lock: who waited for it does not put back an older manifest than the one before read.
+    const { text, manifest } = readManifestFile(options);
+    for (const name of options.only ?? []) findFeed(manifest.feeds, name);
     return await update(manifest, digestOf(Buffer.from(text)), options);
   } finally {
     unlock();
@@ -77,10 +74,11 @@ async function update(
 ): Promise<UpdateOutcome> {
   const { folder, clock, onStep } = options;
   const warnings: string[] = [];
-  const before = lastGeneration(folder, warnings);
-  const known = readRecords(folder);
-  const records: Record<string, FeedRecord> = {};
-  for (const { name } of feeds) records[name] = Object.hasOwn(known, name) ? known[name]! : NEW_RECORD;
+  const { generation: before, inForce } = lastGeneration(folder, warnings);
+  const stored = readRecords(folder);
+  const known: Record<string, FeedRecord> = {};
+  for (const { name } of feeds) known[name] = Object.hasOwn(stored, name) ? stored[name]! : NEW_RECORD;
+  const records = { ...known };
   const wanted = feeds.filter((feed) => isWanted(feed, records[feed.name]!, options));
   const outcomes = wanted.length === 0 ? new Map<string, FetchOutcome>() : await options.fetchLists(wanted);
   const now = clock.now();
@@ -92,21 +90,29 @@ async function update(
   onStep?.("reading lists");
   const names = lazily(() => popularNames([options.popular, ...popular], warnings));
   const learned = lazily(options.learned);
+  const judged = new Set<string>();
   const admit: Admit = (feed, list, inUse) => {
+    judged.add(feed.name);
     const { guarded, list: rest } = guard(feed, list, names, options.internal);
     const digest = digestOf(rest.entries);
     const record = records[feed.name]!;
     const looked = feed.remote === undefined || (outcomes.get(feed.name)?.kind ?? "failed") !== "failed";
-    const { verdict, changes } = judgeList(feed, rest, digest, inUse(), record, learned, looked ? now : null);
-    const failed = looked ? null : record.state === "failed" ? record.message : null;
+    // Of a feed that never was looked at, what lies there is judged by the time of now.
+    const at = looked || record.standing.lookedAt === 0 ? now : record.standing.lookedAt;
+    const { verdict, changes } = judgeList(feed, rest, digest, inUse(), record, learned, at);
+    const failed = !looked && record.failures > 0 ? record.message : null;
+    // What waited and is gone again changed nothing.
+    const told = changes ?? (record.standing.candidate === null ? record.changes : null);
+    const local = feed.remote === undefined;
     records[feed.name] = {
       ...record,
       standing: verdict.standing,
       state: failed !== null ? "failed" : verdict.state,
       message: failed ?? (verdict.message === "" ? null : verdict.message),
-      changes: changes ?? record.changes,
+      changes: told,
       guarded,
-      ...(feed.remote === undefined ? { checkedAt: now, goodAt: now, failures: 0 } : {}),
+      ...(local ? { checkedAt: now, goodAt: now, failures: 0 } : {}),
+      ...(verdict.state === "refused" ? { goodAt: known[feed.name]!.goodAt } : {}),
     };
     const kept = verdict.action === "keep" ? { kept: verdict.message } : {};
     return { ...rest, digest, ...kept };
@@ -117,14 +123,20 @@ async function update(
     admit,
     ...(before === null ? {} : { previous: before.feeds }),
   });
-  for (const { source, status } of lists) noteFailure(records, source.name, status.error, now);
+  for (const { source, status } of lists) {
+    if (judged.has(source.name) || status.error === null) continue;
+    const failed = unreadable(records[source.name]!, status.error, now);
+    records[source.name] = { ...failed, goodAt: known[source.name]!.goodAt };
+  }
   const generation = { builtAt: now, manifest: manifestDigest };
   let compiled = before?.feeds;
   let changed = false;
-  if (before === null || before.manifest !== manifestDigest || !isSame(before.feeds, lists)) {
+  if (!inForce || before === null || before.manifest !== manifestDigest || !isSame(before.feeds, lists)) {
     onStep?.("compiling");
     compiled = compileFeeds(lists, before === null ? randomBytes(SEED_LENGTH) : seedOf(before.feeds));
-    writeGeneration(folder, { ...generation, feeds: compiled });
+    // A comment in feeds.yaml, or a list that went away, is no generation that anybody would go back from.
+    const replaces = before !== null && (!inForce || hasSameLists(before.feeds, lists));
+    writeGeneration(folder, { ...generation, feeds: compiled }, { replaces });
     changed = true;
   }
   // Behind the generation: killed between the two, the next look finds the same lists and says the same again.
@@ -162,7 +174,10 @@ export interface RollbackOutcome {
 export function rollbackFeeds(folder: string): RollbackOutcome {
   const unlock = lockFeeds(folder);
   try {
-    const { left, taken } = swapGenerations(folder);
+    const left = readGeneration(folder);
+    const taken = readGeneration(folder, "previous");
+    if (left === null || taken === null)
+      throw new TidesmanError("TM_NOT_FOUND", "there is no older generation of the feeds to go back to");
     const records: Record<string, FeedRecord> = { ...readRecords(folder) };
     const differing: string[] = [];
     for (const { name, digest } of left.feeds.statuses) {
@@ -177,33 +192,52 @@ export function rollbackFeeds(folder: string): RollbackOutcome {
         standing: { ...reject(record.standing, digest), candidate: digest },
       };
     }
+    // Before the swap: killed between the two, no later update undoes half a rollback.
     writeRecords(folder, records);
+    swapGenerations(folder);
     return { builtAt: taken.builtAt, left: left.builtAt, feeds: differing };
   } finally {
     unlock();
   }
 }
 
-/** The generation in force, or the one before it where that cannot be read; null when there is none. */
-export function lastGeneration(folder: string, warnings: string[]): Generation | null {
-  try {
-    return readGeneration(folder);
-  } catch (error) {
-    if (!(error instanceof TidesmanError)) throw error;
-    warnings.push(error.message);
-  }
-  try {
-    return readGeneration(folder, "previous");
-  } catch (error) {
-    if (!(error instanceof TidesmanError)) throw error;
-    warnings.push(error.message);
-    return null;
-  }
+export interface LastGeneration {
+  /** The one in force, or the one before it where that is not there or cannot be read; null when there is none. */
+  readonly generation: Generation | null;
+  readonly inForce: boolean;
 }
 
+/** `warnings`: takes why a generation cannot be read. Throws TM_NOT_PERMITTED. */
+export function lastGeneration(folder: string, warnings: string[]): LastGeneration {
+  for (const which of ["current", "previous"] as const) {
+    try {
+      const generation = readGeneration(folder, which);
+      if (generation !== null) return { generation, inForce: which === "current" };
+    } catch (error) {
+      if (!(error instanceof TidesmanError) || error.code === "TM_NOT_PERMITTED") throw error;
+      warnings.push(error.message);
+    }
+  }
+  return { generation: null, inForce: false };
+}
+
+/** Throws TM_FEED, TM_NOT_PERMITTED. */
 function readManifestFile({ manifest, folder }: Pick<UpdateOptions, "manifest" | "folder">) {
-  const text = readFileSync(manifest, "utf8");
+  const text = readManifestText(manifest);
   return { text, manifest: parseManifest(text, manifest, bodiesIn(folder)) };
+}
+
+/** Throws TM_FEED for a manifest that cannot be read, TM_NOT_PERMITTED for one that may not. */
+export function readManifestText(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === "EACCES" || code === "EPERM") {
+      throw new TidesmanError("TM_NOT_PERMITTED", `\`${file}\` may not be read by this user; run as root`);
+    }
+    throw new TidesmanError("TM_FEED", `\`${file}\` cannot be read (${code})`, { cause: error });
+  }
 }
 
 /** Where fetched lists are kept. */
@@ -225,43 +259,7 @@ function findFeed(feeds: readonly DeclaredFeed[], name: string): DeclaredFeed {
 function isWanted(feed: DeclaredFeed, record: FeedRecord, options: UpdateOptions): boolean {
   if (feed.remote === undefined || !feed.enabled || options.fetch === "none") return false;
   if (options.only !== undefined && !options.only.includes(feed.name)) return false;
-  return options.fetch === "all" || options.clock.now() >= record.dueAt - feed.interval * EARLY;
-}
-
-function afterFetch(feed: DeclaredFeed, record: FeedRecord, outcome: FetchOutcome, now: number): FeedRecord {
-  if (outcome.kind !== "failed") {
-    return { ...record, checkedAt: now, goodAt: now, dueAt: now + feed.interval, failures: 0, message: null };
-  }
-  const wait = outcome.retryAfter ?? FIRST_RETRY * 2 ** Math.min(record.failures, 16);
-  return {
-    ...record,
-    state: "failed",
-    message: outcome.message,
-    checkedAt: now,
-    dueAt: now + Math.min(wait, feed.interval),
-    failures: record.failures + 1,
-  };
-}
-
-/** A list that could not be read at all. */
-function noteFailure(
-  records: Record<string, FeedRecord>,
-  name: string,
-  error: string | null,
-  now: number,
-): void {
-  const record = records[name]!;
-  if (
-    error === null ||
-    record.state === "quarantined" ||
-    record.state === "held" ||
-    record.state === "refused"
-  )
-    return;
-  const state = error.includes(NOT_FETCHED) && record.checkedAt === null ? "notFetched" : "failed";
-  // Why it could not be fetched says more than that there is nothing to read.
-  const message = record.state === "failed" && record.message !== null ? record.message : error;
-  records[name] = { ...record, state, message, checkedAt: state === "failed" ? now : record.checkedAt };
+  return options.fetch === "all" || isDue(feed, record, options.clock.now());
 }
 
 interface GuardedList {
@@ -282,7 +280,7 @@ function guard(
   return { list: { ...list, entries, count }, guarded: { removed, samples: [...samples] } };
 }
 
-/** `now` null: nothing was looked at since the last time, and no look is counted. */
+/** `now`: of the look that found the list; one that was judged before is not counted again. */
 function judgeList(
   feed: DeclaredFeed,
   list: ReadList,
@@ -290,7 +288,7 @@ function judgeList(
   inUse: FeedList | null,
   { standing }: FeedRecord,
   learned: () => readonly LearnedName[],
-  now: number | null,
+  now: number,
 ) {
   const before = inUse?.entries ?? new Uint8Array();
   const same = inUse !== null && inUse.status.digest === digest;
@@ -312,7 +310,7 @@ function judgeList(
           count: inUse.status.entries,
           readAt: inUse.status.loadedAt,
         };
-  const verdict = judge(feed, candidate, current, standing, now ?? standing.lookedAt);
+  const verdict = judge(feed, candidate, current, standing, now);
   const changes =
     differences === null
       ? null
@@ -351,6 +349,17 @@ function isSame(before: CompiledFeeds, lists: readonly FeedList[]): boolean {
       (was.error === null) === (status.error === null)
     );
   });
+}
+
+/** Whether every feed has the list that it had, whatever else is said of it. */
+function hasSameLists(before: CompiledFeeds, lists: readonly FeedList[]): boolean {
+  const had = new Set(before.statuses.map(listKey).filter((key) => key !== null));
+  const has = lists.map(({ status }) => listKey(status)).filter((key) => key !== null);
+  return had.size === has.length && has.every((key) => had.has(key));
+}
+
+function listKey({ name, kind, digest }: FeedStatus): string | null {
+  return digest === undefined ? null : `${name} ${kind} ${digest}`;
 }
 
 /** The seed of a generation goes on: the same lists give the same bytes. */

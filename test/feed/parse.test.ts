@@ -95,6 +95,8 @@ t.test("what is no domain is refused, with the reason", async (t) => {
   t.equal(refusal(".github.io"), "a public suffix");
   t.equal(refusal("evil..example"), "empty label");
   t.equal(refusal("..example"), "empty label");
+  t.equal(refusal("．evil.example"), "empty label", "full stops of other scripts are full stops");
+  t.equal(refusal(".。bücher.example"), "empty label");
   t.equal(refusal("."), "empty label");
   t.equal(refusal("*."), "empty label");
   t.equal(refusal(`${"a".repeat(64)}.example`), "label over 63 bytes");

@@ -1,82 +1,15 @@
 /** An update from feeds.yaml to a generation on the disk, with servers and time of the test's own. */
 import { spawn } from "node:child_process";
 import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import t, { type Test } from "tap";
-import { ManualClock } from "../../src/clock.ts";
+import { join } from "node:path";
+import t from "tap";
 import { readGeneration, writeGeneration } from "../../src/feed/artefact.ts";
-import type { LearnedName } from "../../src/feed/changes.ts";
-import type { FetchOutcome } from "../../src/feed/fetch.ts";
 import { openFeeds } from "../../src/feed/index.ts";
 import { noFeeds } from "../../src/feed/load.ts";
 import { lockFeeds } from "../../src/feed/lock.ts";
 import { readRecords, writeRecords } from "../../src/feed/record.ts";
-import type { CompiledFeeds } from "../../src/feed/types.ts";
-import {
-  approveFeed,
-  bodiesIn,
-  rollbackFeeds,
-  type UpdateOptions,
-  updateFeeds,
-} from "../../src/feed/update.ts";
-import { nameToWire } from "../../src/name.ts";
-
-const HOUR = 3_600_000;
-
-/** A folder of feeds, a server that is a map, and an update of it. */
-class World {
-  readonly folder: string;
-  readonly clock = new ManualClock();
-  readonly manifest: string;
-  /** What each fetched feed is served; an error message fails it. */
-  readonly served = new Map<string, string | Error>();
-  readonly fetched: string[][] = [];
-  learned: LearnedName[] = [];
-
-  constructor(t: Test, feeds: string) {
-    this.folder = join(t.testdir({}), "feeds");
-    this.manifest = join(t.testdirName, "feeds.yaml");
-    this.write(feeds);
-    writeFileSync(join(t.testdirName, "popular.txt"), "popular.example\nwww.shop.example\n");
-  }
-
-  write(feeds: string): void {
-    writeFileSync(this.manifest, `version: 1\nfeeds:\n${feeds}`);
-  }
-
-  update(more: Partial<UpdateOptions> = {}) {
-    return updateFeeds({
-      manifest: this.manifest,
-      folder: this.folder,
-      fetch: "all",
-      fetchLists: async (feeds) => {
-        this.fetched.push(feeds.map(({ name }) => name));
-        const { mkdirSync } = await import("node:fs");
-        mkdirSync(bodiesIn(this.folder), { recursive: true });
-        return new Map(
-          feeds.map(({ name, path }): [string, FetchOutcome] => {
-            const body = this.served.get(name) ?? new Error("it answered with status 404");
-            if (body instanceof Error)
-              return [name, { kind: "failed", message: body.message, retryAfter: null }];
-            writeFileSync(path, body);
-            return [name, { kind: "changed", bytes: body.length, url: "https://feeds.example/" }];
-          }),
-        );
-      },
-      popular: join(dirname(this.manifest), "popular.txt"),
-      internal: ["198.51.100.7"],
-      learned: () => this.learned,
-      clock: this.clock,
-      ...more,
-    });
-  }
-}
-
-function lists(feeds: CompiledFeeds, name: string): string[] {
-  return openFeeds(feeds)
-    .domain(nameToWire(name)!, 0)
-    .map((hit) => hit.feed);
-}
+import { approveFeed, rollbackFeeds } from "../../src/feed/update.ts";
+import { HOUR, lists, names, World } from "./update-world.ts";
 
 /** The bytes with some bits of one turned around. */
 function flipped(at: number, bits = 1): (bytes: Buffer) => Buffer {
@@ -85,9 +18,6 @@ function flipped(at: number, bits = 1): (bytes: Buffer) => Buffer {
     return bytes;
   };
 }
-
-const names = (count: number, zone = "bad.example"): string =>
-  Array.from({ length: count }, (_, index) => `n${index}.${zone}\n`).join("");
 
 t.test("from the server to the disk, guarded", async (t) => {
   const world = new World(

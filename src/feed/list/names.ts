@@ -97,6 +97,8 @@ function appendUnicode(body: Uint8Array, start: number, end: number, out: Growin
   if (/[\0-,/:-@[-^`{-\u007f]/.test(name)) return "not a domain name";
   const ascii = Buffer.from(domainToASCII(name), "latin1");
   if (ascii.length === 0) return "not a domain name";
+  // A full stop of another script: it is not the mark that `append` would take it for.
+  if (ascii[0] === DOT) return "empty label";
   const scratch = new Growing(ascii.length + MAX_NAME + 2);
   const reason = append(ascii, 0, ascii.length, false, scratch);
   if (reason === null) out.append(scratch.bytes.subarray(0, scratch.length));

@@ -1,0 +1,57 @@
+/** Looks at the source of a feed: when one is due, and what it leaves in the feed's record. */
+import { existsSync } from "node:fs";
+import type { FetchOutcome } from "./fetch.ts";
+import { NOT_FETCHED } from "./load.ts";
+import type { FeedRecord } from "./record.ts";
+import type { DeclaredFeed, RemoteList } from "./types.ts";
+
+/** Wait behind failed looks, doubled with each, at most the feed's interval; milliseconds. */
+const FIRST_RETRY = 5 * 60_000;
+/** A timer that fires a little early finds a feed due all the same: this share of its interval. */
+const EARLY = 0.05;
+
+/** Whether a fetched feed is due at `now`. */
+export function isDue(feed: DeclaredFeed, record: FeedRecord, now: number): boolean {
+  if (feed.remote === undefined) return false;
+  if (record.source !== sourceOf(feed.remote)) return true;
+  // A body that somebody took away is not waited for; one that could not be fetched is.
+  if (record.failures === 0 && !existsSync(feed.path)) return true;
+  // Due later than a whole interval from now: the clock was set back, or the interval was longer then.
+  return now >= record.dueAt - feed.interval * EARLY || record.dueAt > now + feed.interval;
+}
+
+function sourceOf({ protocol, url }: RemoteList): string {
+  return `${protocol} ${url}`;
+}
+
+/** What is known of a feed behind a look at its source. */
+export function afterFetch(
+  feed: DeclaredFeed,
+  known: FeedRecord,
+  outcome: FetchOutcome,
+  now: number,
+): FeedRecord {
+  const source = feed.remote === undefined ? null : sourceOf(feed.remote);
+  const record = { ...known, source, checkedAt: now };
+  if (outcome.kind !== "failed") {
+    return { ...record, goodAt: now, dueAt: now + feed.interval, failures: 0, message: null };
+  }
+  const wait = outcome.retryAfter ?? FIRST_RETRY * 2 ** Math.min(record.failures, 16);
+  return {
+    ...record,
+    state: "failed",
+    message: outcome.message,
+    // A clock that was set back does not keep the feed fresh until it is there again.
+    goodAt: record.goodAt === null ? null : Math.min(record.goodAt, now),
+    dueAt: now + Math.min(wait, feed.interval),
+    failures: record.failures + 1,
+  };
+}
+
+/** The same of one whose list could not be read at all. */
+export function unreadable(record: FeedRecord, error: string, now: number): FeedRecord {
+  const state = error.includes(NOT_FETCHED) && record.checkedAt === null ? "notFetched" : "failed";
+  // Why it could not be fetched says more than that there is nothing to read.
+  const message = record.failures > 0 && record.message !== null ? record.message : error;
+  return { ...record, state, message, checkedAt: state === "failed" ? now : record.checkedAt };
+}

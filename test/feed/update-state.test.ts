@@ -1,0 +1,227 @@
+/** What is remembered between updates: what a clock, an operator or a broken disk does to it. */
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import t from "tap";
+import { ManualClock } from "../../src/clock.ts";
+import { readGeneration } from "../../src/feed/artefact.ts";
+import { lockFeeds } from "../../src/feed/lock.ts";
+import { NEW_RECORD, readRecords, writeRecords } from "../../src/feed/record.ts";
+import { approveFeed, bodiesIn, rollbackFeeds } from "../../src/feed/update.ts";
+import { HOUR, lists, names, World } from "./update-world.ts";
+
+const ONE = "  - { name: one, url: 'https://feeds.example/n', kind: domain }\n";
+const inFolder = (world: World, which?: "previous"): string[] =>
+  ["first", "second"].filter(
+    (name) => lists(readGeneration(world.folder, which)!.feeds, `${name}.example`).length > 0,
+  );
+
+/** Two lists came, one after the other. */
+async function twice(world: World): Promise<void> {
+  world.served.set("one", "first.example\n");
+  await world.update();
+  world.clock.advance(HOUR);
+  world.served.set("one", "second.example\n");
+  await world.update();
+}
+
+t.test(
+  "a damaged generation is replaced though no list changed, and never becomes the older one",
+  async (t) => {
+    const world = new World(t, ONE);
+    await twice(world);
+    const file = join(world.folder, "current.feeds");
+    writeFileSync(file, readFileSync(file).subarray(0, 100));
+    // Of the one before: the list is another, so that a new generation is due in any case.
+    const mended = await world.update({ fetch: "none" });
+    t.equal(mended.warnings.length, 1);
+    t.strictSame(inFolder(world), ["second"]);
+    t.strictSame(inFolder(world, "previous"), ["first"], "the damaged one is not kept");
+
+    // Both hold the same lists: nothing to compile, but the damage has to go.
+    rollbackFeeds(world.folder);
+    writeFileSync(file, "");
+    writeFileSync(join(bodiesIn(world.folder), "one"), "second.example\n");
+    const again = await world.update({ fetch: "none" });
+    t.equal(again.changed, true);
+    t.strictSame((await world.update({ fetch: "none" })).warnings, [], "nothing to warn of any more");
+    unlinkSync(file);
+    t.equal((await world.update({ fetch: "none" })).changed, true, "one that was removed is written again");
+    t.ok(readGeneration(world.folder));
+  },
+);
+
+t.test("there is a way back to other lists, whatever was written in between", async (t) => {
+  const world = new World(t, ONE);
+  await twice(world);
+  world.write(`# a comment\n${ONE}`);
+  t.equal((await world.update()).changed, true);
+  t.equal((await world.update({ fetch: "none" })).changed, false);
+  world.write(ONE.replace("kind: domain", "kind: domain, effect: block"));
+  t.equal((await world.update()).changed, true, "an effect is no list");
+  unlinkSync(join(bodiesIn(world.folder), "one"));
+  await world.update({ fetch: "none" });
+  t.strictSame(inFolder(world), ["second"], "what was read stays");
+  t.strictSame(rollbackFeeds(world.folder).feeds, ["one"]);
+  t.strictSame(inFolder(world), ["first"]);
+});
+
+t.test("rolled back and forth, and switched off and on again", async (t) => {
+  const world = new World(t, ONE);
+  await twice(world);
+  rollbackFeeds(world.folder);
+  t.match((await world.update()).records.one, { state: "held" });
+  rollbackFeeds(world.folder);
+  t.strictSame(inFolder(world), ["second"]);
+  t.match((await world.update()).records.one, { state: "inUse", message: null });
+  rollbackFeeds(world.folder);
+  world.write(ONE.replace("kind", "enabled: false, kind"));
+  const off = await world.update();
+  t.strictSame(lists(off.feeds, "second.example"), []);
+  world.write(ONE);
+  const on = await world.update();
+  t.match(on.records.one, { state: "held" }, "what was rolled back stays out");
+  t.strictSame(lists(on.feeds, "second.example"), []);
+  approveFeed(world, "one");
+  t.strictSame(lists((await world.update({ fetch: "none" })).feeds, "second.example"), ["one"]);
+});
+
+t.test("a rollback that could not be noted did not happen", async (t) => {
+  const world = new World(t, ONE);
+  await twice(world);
+  mkdirSync(join(world.folder, "records.json.new"));
+  t.throws(() => rollbackFeeds(world.folder));
+  t.strictSame(inFolder(world), ["second"]);
+});
+
+t.test("another URL is asked at once, and so is one whose body is gone", async (t) => {
+  const world = new World(t, ONE.replace("kind", "interval: 30d, kind"));
+  world.served.set("one", "first.example\n");
+  await world.update({ fetch: "due" });
+  await world.update({ fetch: "due" });
+  t.equal(world.fetched.length, 1);
+  world.write(ONE.replace("kind", "interval: 30d, kind").replace("/n", "/other"));
+  await world.update({ fetch: "none" });
+  world.served.set("one", "second.example\n");
+  t.strictSame(lists((await world.update({ fetch: "due" })).feeds, "second.example"), ["one"]);
+  await world.update({ fetch: "due" });
+  t.equal(world.fetched.length, 2);
+  rmSync(bodiesIn(world.folder), { recursive: true });
+  t.match((await world.update({ fetch: "due" })).records.one, { state: "inUse" });
+  t.equal(world.fetched.length, 3);
+  world.write(ONE);
+  await world.update({ fetch: "due" });
+  t.equal(world.fetched.length, 4, "an interval that became shorter counts at once");
+});
+
+t.test("a clock that was set back", async (t) => {
+  const world = new World(t, ONE);
+  world.clock.advance(10_000 * HOUR);
+  world.served.set("one", "first.example\n");
+  await world.update({ fetch: "due" });
+  const behind = new ManualClock(HOUR);
+  world.served.set("one", new Error("no route to host"));
+  const { records } = await world.update({ fetch: "due", clock: behind });
+  t.equal(world.fetched.length, 2, "it is not waited for the time when it would have been due");
+  t.match(records.one, { goodAt: HOUR, dueAt: HOUR + 5 * 60_000 }, "nor for that when it would be stale");
+});
+
+t.test("what a source answers that is no list is no good answer", async (t) => {
+  const world = new World(t, `${ONE}  - { name: two, url: 'https://feeds.example/m', kind: domain }\n`);
+  world.served.set("one", "first.example\n").set("two", "first.example\n");
+  const { records } = await world.update();
+  const good = records.one!.goodAt;
+  world.clock.advance(HOUR);
+  world.served.set("one", '{"error":"rate limited"}\n').set("two", "# nothing today\n");
+  const bad = await world.update();
+  t.match(bad.records.one, { state: "failed", goodAt: good, message: /its only line is not an entry/ });
+  t.match(bad.records.two, { state: "refused", goodAt: good });
+  t.strictSame(lists(bad.feeds, "first.example"), ["one", "two"]);
+
+  writeFileSync(join(bodiesIn(world.folder), "one"), "first.example\n");
+  t.match(
+    (await world.update({ fetch: "none" })).records.one,
+    { state: "inUse", message: null },
+    "a list that can be read again is in use, though nobody fetched",
+  );
+});
+
+t.test("a list that waits and then cannot be read has failed", async (t) => {
+  const world = new World(t, "  - { name: own, path: own.txt, kind: domain, hold: always }\n");
+  const file = join(dirname(world.manifest), "own.txt");
+  writeFileSync(file, "first.example\n");
+  t.match((await world.update()).records.own, { state: "held" });
+  unlinkSync(file);
+  t.match((await world.update()).records.own, { state: "failed", message: /does not exist/ });
+});
+
+t.test("a list that waited and recovered has changed nothing", async (t) => {
+  const world = new World(t, ONE);
+  world.served.set("one", names(100));
+  await world.update();
+  world.served.set("one", names(1));
+  world.clock.advance(HOUR);
+  t.match((await world.update()).records.one, { state: "quarantined", changes: { removed: 99 } });
+  world.served.set("one", names(100));
+  world.clock.advance(HOUR);
+  t.match((await world.update()).records.one, { state: "inUse", changes: null });
+});
+
+t.test("without records, a quarantine begins now and not at the epoch", async (t) => {
+  const world = new World(t, ONE);
+  world.clock.advance(500_000 * HOUR);
+  world.served.set("one", names(100));
+  await world.update();
+  writeFileSync(join(world.folder, "records.json"), "{ cut");
+  writeFileSync(join(bodiesIn(world.folder), "one"), names(1));
+  const { records } = await world.update({ fetch: "none" });
+  t.equal(records.one?.standing.smallSince, 500_000 * HOUR);
+});
+
+t.test("a manifest that breaks, or goes away, changes nothing", async (t) => {
+  const world = new World(t, ONE);
+  await twice(world);
+  world.write("  - { name: one, kind: domain }\n");
+  await t.rejects(world.update(), { code: "TM_FEED", message: /needs `path`/ });
+  t.throws(() => approveFeed(world, "one"), { code: "TM_FEED" });
+  unlinkSync(world.manifest);
+  await t.rejects(world.update(), { code: "TM_FEED", message: /cannot be read \(ENOENT\)/ });
+  mkdirSync(world.manifest);
+  await t.rejects(world.update(), { code: "TM_FEED", message: /cannot be read \(EISDIR\)/ });
+  t.strictSame(inFolder(world), ["second"]);
+  t.strictSame(rollbackFeeds(world.folder).feeds, ["one"], "a way back needs no manifest");
+});
+
+t.test("the manifest is read under the lock: who waited for it does not put back an older one", async (t) => {
+  const world = new World(t, "  - { name: one, kind: domain }\n");
+  await t.rejects(world.update(), { code: "TM_FEED" });
+  rmSync(world.folder, { recursive: true, force: true });
+  writeFileSync(world.folder, "");
+  await t.rejects(world.update(), { code: "TM_STORE" }, "nothing was read of it yet");
+});
+
+t.test("a folder that is a file is no question of rights", async (t) => {
+  const file = join(t.testdir({ state: "" }), "state");
+  t.throws(() => lockFeeds(join(file, "feeds"), 10), { code: "TM_STORE", message: /ENOTDIR/ });
+  if (process.getuid?.() === 0) return;
+  chmodSync(dirname(file), 0o500);
+  t.throws(() => lockFeeds(join(dirname(file), "feeds"), 10), {
+    code: "TM_NOT_PERMITTED",
+    message: /as root/,
+  });
+});
+
+t.test("records are whole, or as they were, when there is no room", async (t) => {
+  const folder = t.testdir();
+  writeRecords(folder, { one: NEW_RECORD });
+  const record = fileURLToPath(new URL("../../src/feed/record.ts", import.meta.url));
+  const script = `
+    const { NEW_RECORD, writeRecords } = await import(${JSON.stringify(record)});
+    const many = Object.fromEntries(Array.from({ length: 100 }, (_, index) => ["feed" + index, NEW_RECORD]));
+    try { writeRecords(${JSON.stringify(folder)}, many); } catch (error) { console.log(error.code); }`;
+  // A file may have one block: the first write ends there, the next one fails.
+  const shell = 'ulimit -f 1; exec "$0" --input-type=module -e "$1"';
+  t.equal(execFileSync("sh", ["-c", shell, process.execPath, script], { encoding: "utf8" }), "TM_STORE\n");
+  t.strictSame(Object.keys(readRecords(folder)), ["one"]);
+});
