@@ -285,10 +285,11 @@ export class Blocker {
 
   // ---------------------------------------------------------------------------------------------- stopping
 
-  #enforce(container: Container): Promise<BlockOutcome> {
+  /** `patient`: what may be better in a moment is left for `#check`. */
+  #enforce(container: Container, patient = true): Promise<BlockOutcome> {
     let acting = this.#acting.get(container.id);
     if (acting === undefined) {
-      acting = this.#act(container).finally(() => {
+      acting = this.#act(container, patient).finally(() => {
         this.#acting.delete(container.id);
         if (!this.#stopped) this.#options.clock.after(CHECK_AFTER, () => this.#check(container.id));
       });
@@ -304,17 +305,17 @@ export class Blocker {
     if (container === undefined || blocked === undefined || container.pid === 0) return;
     if (this.#stopped || this.#releasing.has(id) || this.#isCutAtLinks(container)) return;
     if (blocked.action === "stop" || (blocked.action === "isolate" && isolationGap(container) === null)) {
-      void this.#enforce(container);
+      void this.#enforce(container, false);
       return;
     }
     void this.#options.docker.container(id).then(
       ({ state }) => {
         if (state === "running" && this.#blocked.has(id) && !this.#releasing.has(id))
-          void this.#enforce(container);
+          void this.#enforce(container, false);
       },
       (error: unknown) => {
         if (!isGone(error) && this.#blocked.has(id) && !this.#releasing.has(id))
-          void this.#enforce(container);
+          void this.#enforce(container, false);
       },
     );
   }
@@ -330,7 +331,7 @@ export class Blocker {
     }
   }
 
-  async #act(container: Container): Promise<BlockOutcome> {
+  async #act(container: Container, patient: boolean): Promise<BlockOutcome> {
     const { clock, docker, native, evidence, log } = this.#options;
     const { id } = container;
     const taking = this.#fresh.delete(id) ? evidence.take(container) : null;
@@ -364,6 +365,7 @@ export class Blocker {
           container,
           detail,
           action: blocked?.action ?? this.#options.action,
+          patient,
           deadline: began + STOP_TIME,
           failed,
         });

@@ -11,7 +11,7 @@ import type { Container } from "./types.ts";
 export function isolationGap({ networkMode, networks }: Container): string | null {
   if (networkMode === "host" || networkMode.startsWith("container:"))
     return `it has no interface of its own (network mode ${networkMode})`;
-  const other = networks.find(({ vethIndex }) => vethIndex === 0);
+  const other = networks.find(({ vethIndex, bridge }) => vethIndex === 0 && bridge === "");
   return other === undefined ? null : `its interface in network ${other.name} has no veth on this host`;
 }
 
@@ -22,11 +22,14 @@ export function isIsolated(native: Pick<Native, "links">, container: Container):
   return veths.length === container.networks.length && veths.every(({ up }) => !up);
 }
 
-/** Sets its veths down. Throws when one is not there, and TM_NATIVE_SYSCALL. */
-export function isolateVeths(native: Pick<Native, "links" | "setLink">, container: Container): void {
+/**
+ * Sets its veths down. False when not all of them were found: while it is being started they may not be known yet. Throws
+ * TM_NATIVE_SYSCALL.
+ */
+export function isolateVeths(native: Pick<Native, "links" | "setLink">, container: Container): boolean {
   const veths = vethsOf(native, container);
-  if (veths.length < container.networks.length) throw new Error("a veth of it is not on this host any more");
   for (const { index, up } of veths) if (up) native.setLink(index, false);
+  return veths.length === container.networks.length;
 }
 
 /** Sets what is left of its veths up again. Throws TM_NATIVE_SYSCALL. */

@@ -20,6 +20,8 @@ export interface StopOptions {
   /** What the engine says of it now; null when it did not answer. */
   readonly detail: ContainerDetail | null;
   readonly action: Config["block"]["action"];
+  /** Whether what cannot be isolated just now is left for another try; it is cut off by its addresses and its veths' packets. */
+  readonly patient: boolean;
   /** Monotonic milliseconds: until then the engine may try; then the process is killed without it. */
   readonly deadline: number;
   /** Told of each step that failed. */
@@ -101,8 +103,9 @@ function isolate(options: StopOptions, isIts: () => boolean): Stopped | null {
     // Once it is cut off its connections are its own: those inside it are part of what is to be looked into.
     if (container.networks.length > 0 && isIsolated(native, container)) return outcome("isolated");
     const reset = resetConnections(options, isIts);
-    isolateVeths(native, container);
-    return outcome("isolated", reset);
+    if (isolateVeths(native, container)) return outcome("isolated", reset);
+    failed("isolate", "not all of its veths are known");
+    return options.patient ? outcome("failed", reset) : null;
   } catch (error) {
     failed("isolate", error);
     return null;

@@ -324,6 +324,29 @@ t.test("what cannot be isolated is paused, and then killed", async (t) => {
   t.equal(fake.pid, 0);
 });
 
+t.test("veths that are not known yet: isolated when they are, paused when they stay away", async (t) => {
+  // The registry is not asked to tell of it, which would mend what is tried here.
+  await using here = await cell({ action: "isolate", onChange() {} });
+  const { it, blocker } = here;
+  const { fake, container } = await runs(here);
+  const isUp = (): boolean | undefined =>
+    it.docker.native.links().find(({ index }) => index === container.networks[0]?.vethIndex)?.up;
+  const unlocated = {
+    ...container,
+    networks: container.networks.map((one) => ({ ...one, vethIndex: 0, veth: "" })),
+  };
+  t.match(await blocker.block(unlocated, "test"), { result: "failed", failures: [/not all of its veths/] });
+  t.equal(fake.status, "running");
+  blocker.observe({ upsert: [container], remove: [], gone: [] });
+  await until(() => isUp() === false, "isolated");
+  t.equal(fake.status, "running");
+  await blocker.unblock("web");
+  t.equal(isUp(), true);
+
+  await blocker.block(unlocated, "test");
+  await until(() => fake.status === "paused", "paused");
+});
+
 t.test("what the breaker counts outlives the daemon; a reset does too", async (t) => {
   await using here = await cell({ breaker: { containers: 1, within: 3_600_000, share: 100 } });
   const { container } = await runs(here);
