@@ -61,6 +61,8 @@ if (refusal !== null) {
 const world = await raiseWorld();
 try {
   const appliance = await Appliance.start(world, "tunnels", {
+    // Of every container an audit of its own.
+    settings: { audits: { fold: { after: 0 } } },
     rules: [
       {
         name: "prevent",

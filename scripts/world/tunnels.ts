@@ -15,7 +15,9 @@ const FIRST_PORT = 5400;
 /** Milliseconds that a client is given to come up. */
 const SETUP_LIMIT = 150_000;
 const STEP = 200;
-const TRIES = 3;
+const TRIES = 4;
+/** Bytes below which a tunnel that stalled, and was not found until then, is tried again. */
+const ENOUGH = 10_000;
 /** Milliseconds after the first kilobyte within which a tunnel is to be found. */
 const FIND_LIMIT = 60_000;
 /** Milliseconds without a byte after which a tunnel is taken for dead. */
@@ -184,8 +186,8 @@ export class Tunnels {
   async run(tunnel: Tunnel, appliance: Appliance, prefix: string, stops: boolean): Promise<Passage> {
     for (let tries = 1; ; tries++) {
       const passage = await this.#try(tunnel, appliance, prefix, stops);
-      // Clients lose their way now and then; where less than a kilobyte came out there is nothing to be found.
-      if (passage.found !== null || passage.kilobyte !== null || tries === TRIES) return passage;
+      // dns2tcp stalls now and then, also where nobody is in its way, and most of all when several begin at once.
+      if (passage.found !== null || passage.bytes >= ENOUGH || tries === TRIES) return passage;
     }
   }
 
@@ -247,7 +249,7 @@ export class Tunnels {
       const last = Math.max(seen.at(-1)?.[0] ?? began, ready ?? began);
       const now = Date.now();
       // A client that nothing is heard of has given up.
-      const over = ready === null || now - last > 3 * DEAD || now - (kilobyte ?? now) > FIND_LIMIT;
+      const over = ready === null || now - last > 2 * DEAD || now - (kilobyte ?? now) > FIND_LIMIT;
       if ((told !== null && (!stops || now - last > DEAD)) || over) {
         const bytesUntilFound = seen.findLast(([time]) => time <= (told ?? now))?.[1] ?? 0;
         return {
