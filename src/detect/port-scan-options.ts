@@ -33,7 +33,7 @@ export interface PortScanOptions {
   /** Targets of a container known at most, a power of two; 8 bytes each. */
   readonly targets: number;
   /**
-   * Ports, and hosts, of a container watched at a time; about 200 bytes each. A slow scan beside other traffic is missed
+   * Ports, and hosts, of a container watched at a time; about 330 bytes each. A slow scan beside other traffic is missed
    * where so many other hosts (ports) fail between two of its probes.
    */
   readonly walks: number;

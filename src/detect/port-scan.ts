@@ -11,7 +11,7 @@
  * of hosts and ports at random with UDP.
  *
  * Memory of a container: its first contacts (first-contacts.ts: 256 bytes to 32 KiB) and at most `2 * walks + 1` walks of
- * about 200 bytes, which only failures make: 140 KiB at the very most, some 2 KiB for one with a hundred targets.
+ * about 330 bytes, which only failures make: 200 KiB at the very most, some 2 KiB for one with a hundred targets.
  */
 import { formatAddress } from "../address.ts";
 import { FirstContacts, hashTarget } from "./first-contacts.ts";

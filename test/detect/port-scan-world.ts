@@ -66,6 +66,11 @@ export const SCANS: readonly Trial[] = [
   hping("-S, random hosts", "horizontalPortScan", "-S -p 22 -I eth0 -i u20000 -c 60 --rand-dest 203.0.115.x"),
 ];
 
+/** At nmap's own pace, a probe every 15 seconds; some seven minutes each. */
+export const SLOW_SCANS: readonly Trial[] = [
+  nmap("-T1, at its own pace", "verticalPortScan", `-sS -T1 -p 1-28 ${CLOSED(0)}`),
+];
+
 const program = fileURLToPath(new URL("./port-scan-benign.ts", import.meta.url));
 export const BENIGN: readonly Trial[] = [
   "crawler",

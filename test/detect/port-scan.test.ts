@@ -37,6 +37,8 @@ t.test("a horizontal scan is found by 26 failed probes", async (t) => {
 
 for (const [name, contact, most] of [
   ["prevented", { port: 22, outcome: PREVENTED }, 26],
+  ["refused", { port: 22, outcome: REFUSED }, 26],
+  ["silent", { port: 22, outcome: SILENT }, 26],
   ["UDP", { port: 161, protocol: UDP, outcome: SILENT }, 48],
 ] as const) {
   t.test(`a slow ${name} scan, one probe every 15 s, is found`, async (t) => {
