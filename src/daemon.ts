@@ -218,8 +218,9 @@ export class Daemon {
       {
         events: (findings, observations) => {
           const parts = this.#parts;
-          for (const finding of findings) parts?.findings.audit(parts.blocking.told(finding));
+          // First, so that a finding takes out of a model what came with it.
           if (observations.length > 0) models.observe(observations);
+          for (const finding of findings) parts?.findings.audit(parts.blocking.told(finding));
           incidents.saw(observations);
         },
         block: (container, finding) => this.parts.blocking.cutOff(container, finding),

@@ -125,7 +125,10 @@ function report(finding: Finding, resident: Resident): void {
   }
 }
 
+/** Of a container that scans no ports or places are learned; its names are. */
 function observe(observation: Observation): void {
+  const resident = observation.kind === "name" ? undefined : table.byId(observation.container);
+  if (resident !== undefined && scans.isScanning(resident)) return;
   if (room()) {
     observations.push(observation);
     waiting();

@@ -21,7 +21,7 @@ export interface FindingsOptions {
   readonly audits: AuditLog;
   readonly incidents: IncidentLog;
   readonly registry: Registry;
-  readonly models: Pick<ModelStore, "updateReason">;
+  readonly models: Pick<ModelStore, "updateReason" | "withdraw">;
   readonly revisions: Revisions;
   readonly clock: Clock;
 }
@@ -41,11 +41,14 @@ export class Findings {
     return this.#rateGuardDrops;
   }
 
-  /** What deviates from the model soon after its image was updated says so. */
+  /** What deviates from the model soon after its image was updated says so, and so does what a model forgets for it. */
   audit(finding: Finding): void {
+    const { models } = this.#options;
     const container = this.#facts(finding.container);
-    const update = container === null ? null : this.#options.models.updateReason(finding.reasons, container);
-    const told = update === null ? finding : { ...finding, reasons: [...finding.reasons, update] };
+    const update = container === null ? null : models.updateReason(finding.reasons, container);
+    const withdrawn = container === null ? null : models.withdraw(finding, container);
+    const more = [update, withdrawn].filter((reason) => reason !== null);
+    const told = more.length === 0 ? finding : { ...finding, reasons: [...finding.reasons, ...more] };
     const record = this.#options.audits.take(told, container);
     this.#options.incidents.observe(told, record, container);
   }

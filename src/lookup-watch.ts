@@ -66,7 +66,7 @@ export class LookupWatch {
     const told = this.#exfiltration.observe(event, now) ?? this.#generated.observe(event, now);
     // What was told of a domain holds for the lookups that follow, whether they are worth telling or not.
     const holds = told ?? this.#exfiltration.suspicious(event, now);
-    if (holds === undefined) return "clean";
+    if (holds === undefined) return this.#generated.doubts(event, now) ? "told" : "clean";
     return this.#weigh(resident, lookup.name, holds, told !== undefined);
   };
 

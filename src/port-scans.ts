@@ -23,6 +23,9 @@ export interface PortScansOptions<Owner extends Sender> {
   readonly failed: (error: Error) => void;
 }
 
+/** Milliseconds without a new target after which a scan is over, for what may be learned of its container. */
+const SCAN_REST = 10 * 60_000;
+
 const ENDS = {
   answered: OUTCOME.ANSWERED,
   refused: OUTCOME.REFUSED,
@@ -34,6 +37,8 @@ export class PortScans<Owner extends Sender> {
   readonly #options: PortScansOptions<Owner>;
   readonly #detector: ReturnType<typeof createPortScanDetector>;
   readonly #outcomes: FlowOutcomes<Owner>;
+  /** Until when containers that were found scanning are taken to go on; monotonic milliseconds. */
+  readonly #scanning = new WeakMap<Owner, number>();
   readonly #probe: ProbeEvent = {
     container: "",
     protocol: 0,
@@ -58,7 +63,9 @@ export class PortScans<Owner extends Sender> {
         this.#probe.outcome = ENDS[end];
         this.#probe.named = named;
         const detection = this.#detector.observe(this.#probe, clock.monotonic());
-        if (detection !== undefined) options.detected(detection, owner);
+        if (detection === undefined) return;
+        this.#scanning.set(owner, clock.monotonic() + SCAN_REST);
+        options.detected(detection, owner);
       },
     });
   }
@@ -71,13 +78,22 @@ export class PortScans<Owner extends Sender> {
     const { protocol, tcpFlags, destinationOffset, addressLength, destinationPort } = packet;
     if (!packet.hasPorts || !mayProbe(protocol, tcpFlags, bytes, destinationOffset, addressLength)) return;
     this.#fill(sender, protocol, bytes, destinationOffset, addressLength, destinationPort);
-    if (!this.#detector.isFirst(this.#probe, this.#options.clock.monotonic())) return;
+    const now = this.#options.clock.monotonic();
+    if (!this.#detector.isFirst(this.#probe, now)) return;
+    if (this.isScanning(sender)) this.#scanning.set(sender, now + SCAN_REST);
     this.#outcomes.add(sender, packet, bytes, facts);
+  }
+
+  /** Whether the container was found scanning, and goes on to new targets: what it turns to is no habit of its image. */
+  isScanning(sender: Owner): boolean {
+    const until = this.#scanning.get(sender);
+    return until !== undefined && this.#options.clock.monotonic() < until;
   }
 
   /** The container is gone, or begins a new life. */
   forget(sender: Owner): void {
     this.#outcomes.forget(sender);
+    this.#scanning.delete(sender);
     this.#detector.forget(sender.container.id);
   }
 

@@ -61,6 +61,11 @@ function isEncoded(bytes: Uint8Array, at: number): boolean {
 }
 
 export interface GeneratedNamesDetector extends Detector<LookupEvent> {
+  /**
+   * Whether the container was told of, not long ago, and the domain looks like one of those names: perhaps the one that exists.
+   * A single name is never told for that, and never to be learned.
+   */
+  doubts(event: LookupEvent, now: number): boolean;
   readonly stats: { readonly containers: number; readonly bytes: number };
 }
 
@@ -83,6 +88,13 @@ export function createGeneratedNamesDetector(
     const walk = new Walk(options.domains);
     walks.set(container, walk);
     return walk;
+  };
+
+  /** What the registrable label adds for its looks. */
+  const chanceOf = (bytes: Uint8Array, start: number): number => {
+    const bits = isEncoded(bytes, start) ? 0 : chanceBits(bytes, start + 1, bytes[start]!);
+    const most = isBelowPrivateSuffix(bytes, start) ? options.chance / 2 : options.chance;
+    return Math.min(most, Math.max(-options.words, bits * options.perBit));
   };
 
   return {
@@ -110,9 +122,7 @@ export function createGeneratedNamesDetector(
         walk.height = Math.max(0, walk.height - options.success);
         return undefined;
       }
-      const bits = isEncoded(bytes, start) ? 0 : chanceBits(bytes, start + 1, bytes[start]!);
-      const most = isBelowPrivateSuffix(bytes, start) ? options.chance / 2 : options.chance;
-      const label = Math.min(most, Math.max(-options.words, bits * options.perBit));
+      const label = chanceOf(bytes, start);
       if (label >= options.chance / 2) walk.chances++;
       // Past the threshold more says nothing, and the walk should come down again.
       walk.height = Math.min(2 * options.threshold, walk.height + Math.max(0, options.failure + label));
@@ -125,6 +135,14 @@ export function createGeneratedNamesDetector(
       if (walk.told > 0 && walk.failures < walk.told * GROWTH) return undefined;
       walk.told = walk.failures;
       return describe(walk, event, now);
+    },
+
+    doubts(event, now) {
+      const walk = walks.get(event.container);
+      if (walk === undefined || walk.told === 0 || now - walk.last > options.rest) return false;
+      const start = registrableAt(event.bytes, event.offset);
+      if (start < 0 || allowed.cover(event.bytes, event.offset)) return false;
+      return chanceOf(event.bytes, start) >= options.chance / 2;
     },
 
     forget(container) {

@@ -335,6 +335,33 @@ export class Model {
     return found;
   }
 
+  /** Takes out the names below a registrable domain, and it, but for what came from an earlier image; how many. */
+  withdrawNames(domain: string): number {
+    const below = `.${domain}`;
+    return this.#withdraw(this.#names, ({ name }) => name === domain || name.endsWith(below));
+  }
+
+  /** Takes out the outbound ports and internal destinations that a container taught from `since` on; how many. */
+  withdrawPorts(container: string, since: number): number {
+    const isTaught = (one: Sightings): boolean => one.container === container && one.firstSeen >= since;
+    return this.#withdraw(this.#ports, isTaught) + this.#withdraw(this.#destinations, isTaught);
+  }
+
+  #withdraw<Key, Entry extends Sightings>(
+    from: Entries<Key, Entry>,
+    isDoubtful: (entry: Entry) => boolean,
+  ): number {
+    let count = 0;
+    for (const key of [...from.keys()]) {
+      const entry = from.get(key);
+      if (entry === undefined || entry.inherited === true || !isDoubtful(entry)) continue;
+      from.remove(key);
+      count++;
+    }
+    if (count > 0) this.#version++;
+    return count;
+  }
+
   /** Puts the names behind a wildcard in its place, and never generalises them again; false: there is none. */
   expand(wildcard: string): boolean {
     const found = this.#names.expand(wildcard);

@@ -8,7 +8,7 @@
  */
 import type { Clock } from "../clock.ts";
 import { TidesmanError } from "../errors.ts";
-import type { ContainerFacts, ModelState, ModelView, Observation, Reason } from "../policy/types.ts";
+import type { ContainerFacts, Finding, ModelState, ModelView, Observation, Reason } from "../policy/types.ts";
 import { isDamage, ModelDatabase } from "./database.ts";
 import {
   type DestinationEntry,
@@ -27,6 +27,8 @@ import { type MutableModelView, openModel } from "./view.ts";
 export const FLUSH_INTERVAL = 1000;
 /** A clock that moved by more than this against the monotonic one was set; milliseconds. */
 const CLOCK_SET = 1000;
+/** How far back the ports that a scanning container taught are put down to its scan; milliseconds. */
+const SCAN_TIME = 60 * 60 * 1000;
 /** How long a finding that deviates from a model with a predecessor is put down to the update; milliseconds. */
 export const UPDATE_TIME = 7 * 24 * 60 * 60 * 1000;
 
@@ -103,6 +105,8 @@ export class ModelStore {
   readonly #removals = new Set<string>();
   /** Models with entries that were not told yet. */
   readonly #grown = new Set<Model>();
+  /** What was taken out of which models since the latest tick: findings come by the thousand. */
+  readonly #withdrawn = new Set<string>();
   readonly #timer: { cancel(): void };
   #failing = false;
   readonly #views = new Map<string, { version: number; readonly view: MutableModelView }>();
@@ -157,6 +161,26 @@ export class ModelStore {
     if (this.#options.clock.now() - record.createdAt >= UPDATE_TIME) return null;
     const { predecessor, state } = record;
     return { kind: "model", state, message: `new since image update from ${predecessor}` };
+  }
+
+  /**
+   * Many lookups or connections together show what no single one does: data sent in names, or a scan. What a learning model
+   * took in of it before that was seen is taken out again, as never to be learned. What the container used of right is soon
+   * learned anew. Returns what its audit should say besides, or null.
+   */
+  withdraw(finding: Finding, container: ContainerFacts): Reason | null {
+    const model = this.#models.get(modelKey(container) ?? "");
+    if (model === undefined || !model.learning) return null;
+    const domain = finding.reasons.find(({ kind }) => kind === "detection")?.subject;
+    const isNames = finding.attackType === "suspiciousDNS" && domain !== undefined;
+    const what = isNames ? domain : finding.type === "portScan" ? container.id : null;
+    if (what === null || this.#withdrawn.has(`${model.key} ${what}`)) return null;
+    this.#withdrawn.add(`${model.key} ${what}`);
+    const count = isNames ? model.withdrawNames(what) : model.withdrawPorts(what, finding.time - SCAN_TIME);
+    if (count === 0) return null;
+    this.#grown.add(model);
+    const entries = count === 1 ? "1 entry" : `${count} entries`;
+    return { kind: "model", state: model.record.state, message: `${entries} learned of it withdrawn` };
   }
 
   /** All containers that run now. Until the next call their run time goes to their models. */
@@ -358,6 +382,7 @@ export class ModelStore {
       this.#options.onRemove?.(key);
     }
     for (const model of this.#grown) this.#tell(model);
+    this.#withdrawn.clear();
     this.#flush();
   }
 

@@ -55,6 +55,9 @@ export function describe(decision: Decision, event: PolicyEvent | SocketEvent): 
     return `${subject} could not be judged and counts as denied: ${reason.message ?? "no reason given"}`;
   }
   if (decision.effect === null) return `${subject} ${clean(decision, event, reason)}`;
+  if (reason?.subject !== undefined && decision.attackType === "dnsRebinding") {
+    return `${subject} is a public name that leads to ${reason.subject}, an address inside`;
+  }
   if (reason?.subject !== undefined && event.kind === "answer") {
     const address = decision.attackType === "feedIP";
     return `${subject} ${address ? "is answered with" : "is an alias of"} ${reason.subject}, which ${finding(decision, reason, reason.subject)}`;
@@ -102,6 +105,8 @@ function finding(decision: Decision, reason: Reason | undefined, name: string): 
       return "uses a port that is not in the model of its image";
     case "unresolvedDestination":
       return "goes to an address that the container never resolved";
+    case "encryptedDNS":
+      return `goes around the DNS proxy: ${reason?.subject ?? ""}, ${reason?.message ?? ""}`;
     case "rawSocket":
       return "can read and forge packets";
     default:

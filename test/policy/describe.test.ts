@@ -123,6 +123,14 @@ t.test("clean decisions in words", async (t) => {
       "connection to 198.51.100.99:80/tcp is not judged: network.effect is disable",
     ],
     [
+      message((p) => connection(p, "8.8.8.8:443/6"), null, "network: {}"),
+      "connection to 8.8.8.8:443/tcp goes around the DNS proxy: 8.8.8.8, the address of a resolver for DNS over HTTPS",
+    ],
+    [
+      message((p) => connection(p, "198.51.100.99:853/17"), null, "network: {}"),
+      "connection to 198.51.100.99:853/udp goes around the DNS proxy: 853, the port of DNS over TLS and QUIC",
+    ],
+    [
       message((p) => connection(p, "198.51.100.99:0/47"), null, "network: {}"),
       "connection to 198.51.100.99/47 is allowed: nothing speaks against it",
     ],
