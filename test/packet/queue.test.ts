@@ -468,7 +468,12 @@ t.test("a container that is cut off sends nothing", async (t) => {
   t.same(w.send(from(ipv4(C1, GOOD, tcp(1, 2)))), { code: NF.DROP, mark: null });
   t.same(w.send(from(ipv4(C1, "8.8.8.8", udp(1, 53)))), { code: NF.DROP, mark: null });
   t.same(w.send(from(Uint8Array.of(1))), { code: NF.DROP, mark: null });
-  t.equal(w.handler.stats().cut, 3);
+  t.same(
+    w.send(from(ipv4("172.17.0.99", GOOD, tcp(1, 2)))),
+    { code: NF.DROP, mark: null },
+    "nor under an address that it has given itself",
+  );
+  t.equal(w.handler.stats().cut, 4);
   t.equal(w.findings.length, 0);
 });
 
