@@ -5,16 +5,23 @@ import { Output } from "./control/cli/output.ts";
 import { runProgram } from "./control/cli/program.ts";
 
 async function readers(): Promise<FileReaders> {
-  const [{ loadConfig }, { parsePolicy, DEFAULT_POLICY }, { parseFeeds }, { SHIPPED_FEEDS }] =
-    await Promise.all([
-      import("./config.ts"),
-      import("./policy/parse.ts"),
-      import("./feed/manifest.ts"),
-      import("./settings.ts"),
-    ]);
+  const [
+    { loadConfig },
+    { parsePolicy, DEFAULT_POLICY },
+    { importPrisma },
+    { parseFeeds },
+    { SHIPPED_FEEDS },
+  ] = await Promise.all([
+    import("./config.ts"),
+    import("./policy/parse.ts"),
+    import("./policy/prisma/import.ts"),
+    import("./feed/manifest.ts"),
+    import("./settings.ts"),
+  ]);
   return {
     config: loadConfig,
     policy: parsePolicy,
+    prisma: importPrisma,
     feeds: parseFeeds,
     defaultPolicy: DEFAULT_POLICY,
     shippedFeeds: SHIPPED_FEEDS,

@@ -3,6 +3,7 @@ import t from "tap";
 import { checkFeeds } from "../../src/control/cli/examine.ts";
 import { parseFeeds } from "../../src/feed/manifest.ts";
 import { DEFAULT_POLICY } from "../../src/policy/parse.ts";
+import { importPrisma } from "../../src/policy/prisma/import.ts";
 
 const never = (): never => {
   throw new Error("feeds are checked here, and nothing else");
@@ -26,6 +27,7 @@ feeds:
     config: never,
     policy: never,
     feeds: parseFeeds,
+    prisma: importPrisma,
     defaultPolicy: DEFAULT_POLICY,
     shippedFeeds: join(folder, "feeds.yaml"),
   };

@@ -7,6 +7,7 @@ import type { FileReaders } from "../../src/control/cli/context.ts";
 import { TidesmanError } from "../../src/errors.ts";
 import { parseFeeds } from "../../src/feed/manifest.ts";
 import { DEFAULT_POLICY, parsePolicy } from "../../src/policy/parse.ts";
+import { importPrisma } from "../../src/policy/prisma/import.ts";
 import { SHIPPED_FEEDS } from "../../src/settings.ts";
 import { audit, fold, longest, policy, type Ran, Script, serve, status, within } from "./scripted.ts";
 
@@ -193,6 +194,7 @@ t.test("doctor: warnings and what cannot be told are no problem", async (t) => {
     config: loadConfig,
     policy: parsePolicy,
     feeds: parseFeeds,
+    prisma: importPrisma,
     defaultPolicy: DEFAULT_POLICY,
     shippedFeeds: SHIPPED_FEEDS,
   };

@@ -17,6 +17,8 @@ export interface FileReaders {
   policy(text: string, file: string): { policy: PolicyFile; notices: readonly Notice[] };
   /** `bodies`: folder where fetched lists are kept. */
   feeds(text: string, file: string, bodies: string): readonly DeclaredFeed[];
+  /** An export of Prisma Cloud Compute as rules, with what could not be taken over. */
+  prisma(text: string, file: string): { policy: PolicyFile; notes: readonly string[] };
   readonly defaultPolicy: PolicyFile;
   /** Manifest that is in force while there is no feeds.yaml. */
   readonly shippedFeeds: string;

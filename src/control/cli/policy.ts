@@ -1,4 +1,4 @@
-/** `tidesman policy [show|check|reload]`: the rules in force, and those about to be. */
+/** `tidesman policy [show|check|reload|import-prisma]`: the rules in force, and those about to be. */
 import type { Command } from "commander";
 import { EXIT, TidesmanError } from "../../errors.ts";
 import { printable } from "../printable.ts";
@@ -7,7 +7,7 @@ import { type CheckedFile, checkPolicy, writeNotices, writeProblems } from "./ex
 import { localTime, plural } from "./layout.ts";
 
 export function define(program: Command, attach: Attach): void {
-  const policy = program.command("policy").description("show, check or reload the rules");
+  const policy = program.command("policy").description("show, check, reload or import rules");
   const show = policy
     .command("show", { isDefault: true })
     .description("show the rules in force")
@@ -21,9 +21,16 @@ export function define(program: Command, attach: Attach): void {
     .command("reload")
     .description("read the policy file again")
     .option(...JSON_OPTION);
+  const prisma = policy
+    .command("import-prisma")
+    .description("rules from a Prisma Cloud Compute policy; needs no daemon")
+    .argument("<file>", "container runtime policy, as its API exports it (JSON)")
+    .option("--output <file>", "write them there instead of showing them")
+    .option(...JSON_OPTION);
   attach(show, showPolicy);
   attach(check, checkFile);
   attach(reload, reloadPolicy);
+  attach(prisma, importPrisma);
 }
 
 const showPolicy: Action<JsonOption> = async ({ output, ...context }, { json }) => {
@@ -60,6 +67,35 @@ const checkFile: Action<JsonOption> = async (context, { json }, file) => {
     if (checked.problems.length === 0) output.text(`${path}: ${checked.summary}; no errors`);
   }
   return checked.problems.length === 0 ? DONE : EXIT.usage;
+};
+
+interface ImportOptions extends JsonOption {
+  readonly output?: string;
+}
+
+/** What could not be taken over stands as comments at the head, so that it is not lost. */
+const importPrisma: Action<ImportOptions> = async (context, { json, output: target }, file = "") => {
+  const { output, complain, readers } = context;
+  const [{ resolve }, { stringify }, { readText, writeWhole }, read] = await Promise.all([
+    import("node:path"),
+    import("yaml"),
+    import("../models/files.ts"),
+    readers(),
+  ]);
+  const { policy, notes } = read.prisma(readText(resolve(file), "TM_POLICY_MISSING"), file);
+  const head = notes.map((note) => `# ${printable(note)}\n`).join("");
+  const text = `${head}${stringify(policy, { lineWidth: 0 })}`;
+  // What is handed out is what `policy reload` would take.
+  read.policy(text, target ?? "the imported policy");
+  if (target !== undefined) writeWhole(resolve(target), text, 0o640);
+  if (json === true) output.json({ policy, notes });
+  else if (target === undefined) output.lines(text.trimEnd().split("\n").map(visible));
+  else output.text(`${resolve(target)}: ${plural(policy.rules.length, "rule")}`);
+  if (notes.length > 0 && json !== true)
+    complain(
+      `tidesman: ${plural(notes.length, "note")} on what was not taken over, at the head of the rules\n`,
+    );
+  return DONE;
 };
 
 const reloadPolicy: Action<JsonOption> = async (context, { json }) => {
