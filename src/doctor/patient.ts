@@ -6,10 +6,8 @@ import type { TidesmanError } from "../errors.ts";
 import type { Run } from "../run.ts";
 import type { Verdict } from "./verdict.ts";
 
-export interface Engine {
-  readonly version: string;
-  readonly api: string;
-}
+/** What an engine answered, as JSON, or why there is none: the system's error code, or words. */
+export type EngineAnswer = { readonly value: unknown } | { readonly error: string };
 
 /** Everything that a check asks of the host; reading only. */
 export interface Host {
@@ -22,8 +20,8 @@ export interface Host {
   read(path: string): string | null;
   /** What the kernel lacks, with the command that mends it (packet/kernel.ts). */
   kernelShortcomings(): readonly string[];
-  /** The container engine at a socket; the system's error code when it does not answer. */
-  engine(socket: string): Promise<Engine | string>;
+  /** Asks the container engine at a socket (GET). */
+  engine(socket: string, path: string): Promise<EngineAnswer>;
   /** Asks a DNS server for the root's servers; null when it answered, whatever it said, else why not. */
   ask(server: { readonly address: string; readonly port: number }): Promise<string | null>;
   /** Bytes of the file system that a path is on, or the nearest folder above it that exists. */

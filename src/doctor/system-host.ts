@@ -6,13 +6,13 @@ import { dirname } from "node:path";
 import { systemCode } from "../errors.ts";
 import { inspectKernel } from "../packet/kernel.ts";
 import { run } from "../run.ts";
-import type { Engine, Host } from "./patient.ts";
+import type { EngineAnswer, Host } from "./patient.ts";
 
 /** Milliseconds that an upstream and an engine have to answer. */
 const ASK_DEADLINE = 3000;
 const ENGINE_DEADLINE = 5000;
 /** Of an engine's answer; more is no engine's. */
-const MAX_ANSWER = 1 << 20;
+const MAX_ANSWER = 16 << 20;
 
 /** `random`: from 0 to 1. */
 export function systemHost(random: () => number): Host {
@@ -53,33 +53,37 @@ export function systemHost(random: () => number): Host {
   };
 }
 
-function engine(socket: string): Promise<Engine | string> {
+function engine(socket: string, path: string): Promise<EngineAnswer> {
   return new Promise((resolve) => {
-    const asked = request({ socketPath: socket, path: "/version", agent: false }, (response) => {
-      let text = "";
-      response.setEncoding("utf8");
-      response.on("data", (part: string) => {
-        text += part;
-        if (text.length > MAX_ANSWER) asked.destroy(new Error("its answer does not end"));
-      });
-      response.on("end", () => resolve(versionOf(text)));
-      response.on("error", (error) => resolve(systemCode(error) || error.message));
-    });
+    const fail = (error: Error): void => resolve({ error: systemCode(error) || error.message });
+    const asked = request(
+      { socketPath: socket, path, agent: false, headers: { host: "engine" } },
+      (response) => {
+        let text = "";
+        response.setEncoding("utf8");
+        response.on("data", (part: string) => {
+          text += part;
+          if (text.length > MAX_ANSWER) asked.destroy(new Error("its answer does not end"));
+        });
+        response.on("end", () => {
+          if (response.statusCode === 200) resolve(parsed(text));
+          else resolve({ error: `it answers with status ${response.statusCode}` });
+        });
+        response.on("error", fail);
+      },
+    );
     asked.setTimeout(ENGINE_DEADLINE, () => asked.destroy(new Error("it is silent")));
-    asked.on("error", (error) => resolve(systemCode(error) || error.message));
+    asked.on("error", fail);
     asked.end();
   });
 }
 
-function versionOf(text: string): Engine | string {
+function parsed(text: string): EngineAnswer {
   try {
-    const { Version, ApiVersion } = JSON.parse(text) as { Version?: unknown; ApiVersion?: unknown };
-    if (typeof Version === "string" && typeof ApiVersion === "string")
-      return { version: Version, api: ApiVersion };
+    return { value: JSON.parse(text) as unknown };
   } catch {
-    // Told below: whatever it is, it is no engine.
+    return { error: "what answers there is no container engine" };
   }
-  return "what answers there is no container engine";
 }
 
 /** A recursive query for NS of the root (RFC 1035, section 4): every resolver has an answer to it. */

@@ -151,15 +151,47 @@ t.test("conntrack", async (t) => {
 });
 
 t.test("engine", async (t) => {
-  const says = (answer: Awaited<ReturnType<Parameters<typeof engine>[0]["host"]["engine"]>>) => ({
-    host: { engine: async () => answer },
+  const silent = (error: string): Said => ({ host: { engine: async () => ({ error }) } });
+  const says = (Version: string, ApiVersion: string): Said => ({
+    engine: { "/version": { Version, ApiVersion } },
   });
-  t.match(await hear(engine, says("ENOENT")), [/^warning: no container engine answers/]);
-  t.match(await hear(engine, says("EACCES")), [/^problem: no permission/]);
-  t.match(await hear(engine, says({ version: "19.03", api: "1.39" })), [/^problem: .*1\.39 is too old/]);
-  t.match(await hear(engine, says({ version: "3.4", api: "1.40" })), [/^ok/]);
+  t.match(await hear(engine, silent("ENOENT")), [/^warning: no container engine answers/]);
+  t.match(await hear(engine, silent("EACCES")), [/^problem: no permission/]);
+  t.match(await hear(engine, { engine: { "/version": [] } }), [/^warning: .*is no container engine/]);
+  t.match(await hear(engine, says("19.03", "1.39")), [/^problem: .*1\.39 is too old/]);
+  t.match(await hear(engine, says("3.4", "1.40")), [/^ok/]);
+  const rootless = { "/info": { SecurityOptions: ["name=seccomp", "name=rootless"] } };
+  t.match(await hear(engine, { engine: rootless }), [/^ok/, /^warning: it is rootless/]);
   const docker = { ...status.docker, state: "waiting", error: "it hangs" } as const;
   t.match(await hear(engine, { status: { docker } }), [/^ok/, /^problem: .*it hangs/]);
+});
+
+t.test("coverage: containers that could undo what is done here, as the engine says", async (t) => {
+  const details: Readonly<Record<string, object>> = {
+    plain: { HostConfig: { NetworkMode: "bridge", CapAdd: null }, Mounts: [{ Source: "/srv" }] },
+    strong: { HostConfig: { Privileged: true } },
+    admin: { HostConfig: { CapAdd: ["NET_ADMIN"] } },
+    both: { HostConfig: { CapAdd: ["cap_net_admin", "CAP_SYS_ADMIN"], NetworkMode: "host" } },
+    ci: { HostConfig: {}, Mounts: [{ Source: "/var/run/docker.sock" }] },
+  };
+  const answers = {
+    "/containers/json": [...Object.keys(details), "gone"].map((Id) => ({ Id })),
+    ...Object.fromEntries(
+      Object.entries(details).map(([id, detail]) => [
+        `/containers/${id}/json`,
+        { Name: `/${id}`, ...detail },
+      ]),
+    ),
+  };
+  const powers = [
+    /^warning: could undo .*`strong` \(privileged\), `both` \(SYS_ADMIN, NET_ADMIN in the host's network\), `ci` \(\/var\/run\/docker\.sock\)$/,
+    /^warning: may change .*`admin`;/,
+  ];
+  t.match(await hear(coverage, { engine: answers }), [/^ok/, ...powers]);
+  const alone = await hear(coverage, { engine: answers, status: null });
+  t.match(alone, [/^unknown: only the daemon/, /^warning: in the host's network.*`both`$/, ...powers]);
+  const nothing = { host: { engine: async () => ({ error: "ENOENT" }) }, status: null };
+  t.match(await hear(coverage, nothing), [/^unknown: neither/]);
 });
 
 t.test("coverage: each container that is not seen, by name", async (t) => {

@@ -28,7 +28,15 @@ const FILES: Readonly<Record<string, string>> = {
   "/proc/net/tcp": "  0: 00000000:14B7 00000000:0000 0A 0\n  1: 0100007F:1F75 00000000:0000 0A 0\n",
 };
 
+const ENGINE: Readonly<Record<string, unknown>> = {
+  "/version": { Version: "27.0.1", ApiVersion: "1.46" },
+  "/info": { SecurityOptions: ["name=seccomp,profile=builtin"] },
+  "/containers/json": [],
+};
+
 export interface Said {
+  /** Answers of the engine that are different, by path. */
+  readonly engine?: Readonly<Record<string, unknown>>;
   /** Files that are different; null: not there. */
   readonly files?: Readonly<Record<string, string | null>>;
   /** What commands print, by the whole command line; those that are missing do not exist. */
@@ -81,7 +89,10 @@ export function patientWith(said: Said): Patient {
     now: () => NOW,
     read: (path) => files[path] ?? null,
     kernelShortcomings: () => [],
-    engine: async () => ({ version: "27.0.1", api: "1.46" }),
+    engine: async (_socket, path) =>
+      said.engine?.[path] !== undefined || path in ENGINE
+        ? { value: said.engine?.[path] ?? ENGINE[path] }
+        : { error: "it answers with status 404" },
     ask: async () => null,
     space: () => ({ free: 2 ** 40, total: 2 ** 41 }),
     access: () => "writable",

@@ -34,16 +34,20 @@ t.test("an engine says its version; what is none, or not there, is told", async 
   const folder = mkdtempSync(join(tmpdir(), "tm-doctor-"));
   const socket = join(folder, "s");
   let body = '{"Version":"27.0.1","ApiVersion":"1.46"}';
-  const server = createServer((_request, response) => response.end(body)).listen(socket);
+  const server = createServer(({ url }, response) => {
+    response.statusCode = url === "/version" ? 200 : 404;
+    response.end(body);
+  }).listen(socket);
   t.teardown(() => {
     server.close();
     rmSync(folder, { recursive: true, force: true });
   });
   await once(server, "listening");
-  t.strictSame(await host.engine(socket), { version: "27.0.1", api: "1.46" });
+  t.strictSame(await host.engine(socket, "/version"), { value: { Version: "27.0.1", ApiVersion: "1.46" } });
+  t.match(await host.engine(socket, "/other"), { error: /status 404/ });
   body = "<html>";
-  t.match(await host.engine(socket), /no container engine/);
-  t.equal(await host.engine(join(folder, "none")), "ENOENT");
+  t.match(await host.engine(socket, "/version"), { error: /no container engine/ });
+  t.strictSame(await host.engine(join(folder, "none"), "/version"), { error: "ENOENT" });
 });
 
 t.test("files, space and access", async (t) => {

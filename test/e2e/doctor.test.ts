@@ -33,6 +33,16 @@ await inLab(t, async (world) => {
     t.equal(of("raw sockets")[0]?.level, source === "trace" ? "ok" : "warning");
   });
 
+  await t.test("containers with rights are named", async (t) => {
+    const strong = await world.engine.run("strong", { options: ["--privileged"] });
+    const { of } = await examine();
+    t.match(
+      of("coverage").filter(({ level }) => level === "warning"),
+      [{ message: "could undo what is done on this host: `strong` (privileged)" }],
+    );
+    await strong.remove();
+  });
+
   await t.test("somebody stands before us", async (t) => {
     await world.host.run("iptables", ["-t", "mangle", "-I", "PREROUTING", "-i", "eth9", "-j", "RETURN"]);
     const { status, of } = await examine();

@@ -1,39 +1,75 @@
-/** Which containers are not, or not fully, seen. */
-import type { Check } from "../patient.ts";
-import { verdictsOf } from "../verdict.ts";
+/** Which containers are not, or not fully, seen; and which could undo what is done here. */
+import { type EngineContainer, engineContainers } from "../engine-api.ts";
+import type { Check, Patient } from "../patient.ts";
+import { type Verdict, verdictsOf } from "../verdict.ts";
 
 const { ok, warning, unknown } = verdictsOf("coverage");
 
-export const coverage: Check = ({ status, containers }) => {
-  if (status === null) return [unknown("only the daemon knows which containers there are")];
+interface Named {
+  readonly name: string;
+}
+
+export const coverage: Check = async (patient) => {
+  const { host, config, status } = patient;
+  const running = await engineContainers(host, config.docker.socket);
+  const powers = running === null ? [] : powersOf(running);
+  if (status !== null) return [...seenByDaemon(patient), ...powers];
+  if (running === null) return [unknown("neither the daemon nor the engine says which containers there are")];
+  const inHost = running.filter(({ networkMode }) => networkMode === "host");
+  return [unknown("only the daemon knows what it sees"), ...hostNetwork(inHost), ...powers];
+};
+
+function seenByDaemon({ containers }: Patient): readonly Verdict[] {
   const running = containers.filter(({ state }) => state === "running" || state === "paused");
-  const named = (some: typeof running): string => some.map(({ name }) => `\`${name}\``).join(", ");
-  const host = running.filter(({ networkMode }) => networkMode === "host");
+  const inHost = running.filter(({ networkMode }) => networkMode === "host");
   const past = running.filter(
     (one) => one.networkMode !== "host" && one.networks.some(({ bridge }) => bridge === ""),
   );
   const ungoverned = running.filter(({ rule }) => rule === null);
-  const verdicts = [];
-  if (host.length > 0)
-    verdicts.push(
-      warning(`in the host's network, not seen: ${named(host)}`, "give them a network of their own"),
-    );
-  if (past.length > 0)
-    verdicts.push(
-      warning(
-        `on a network past the host's bridges (macvlan, ipvlan), not seen there: ${named(past)}`,
-        "attach them to a bridge network",
-      ),
-    );
-  if (ungoverned.length > 0)
-    verdicts.push(
-      warning(
-        `governed by no rule, and so not analysed: ${named(ungoverned)}`,
-        "end policy.yaml in a rule without a scope",
-      ),
-    );
-  const unseen = new Set([...host, ...past]);
-  if (verdicts.length === 0 || running.length > unseen.size)
-    verdicts.unshift(ok(`${running.length - unseen.size} of ${running.length} running containers are seen`));
+  const verdicts = [...hostNetwork(inHost)];
+  if (past.length > 0) {
+    const message = `on a network past the host's bridges (macvlan, ipvlan), not seen there: ${named(past)}`;
+    verdicts.push(warning(message, "attach them to a bridge network"));
+  }
+  if (ungoverned.length > 0) {
+    const message = `governed by no rule, and so not analysed: ${named(ungoverned)}`;
+    verdicts.push(warning(message, "end policy.yaml in a rule without a scope"));
+  }
+  const seen = running.length - new Set([...inHost, ...past]).size;
+  if (verdicts.length === 0 || seen > 0)
+    verdicts.unshift(ok(`${seen} of ${running.length} running containers are seen`));
   return verdicts;
-};
+}
+
+function hostNetwork(containers: readonly Named[]): Verdict[] {
+  if (containers.length === 0) return [];
+  return [
+    warning(`in the host's network, not seen: ${named(containers)}`, "give them a network of their own"),
+  ];
+}
+
+function powersOf(containers: readonly EngineContainer[]): readonly Verdict[] {
+  const verdicts = [];
+  const strong = containers.filter(({ powers }) => powers.length > 0);
+  if (strong.length > 0) {
+    const each = strong.map(({ name, powers }) => `\`${name}\` (${powers.join(", ")})`).join(", ");
+    verdicts.push(
+      warning(`could undo what is done on this host: ${each}`, "take from them what they do not need"),
+    );
+  }
+  const administers = containers.filter((one) => one.administersNetwork && one.powers.length === 0);
+  if (administers.length > 0) {
+    const message = `may change addresses and routes of their own (NET_ADMIN): ${named(administers)}`;
+    verdicts.push(
+      warning(
+        `${message}; a source that is not theirs is told (\`spoofedSource\`)`,
+        "drop it where it is not needed",
+      ),
+    );
+  }
+  return verdicts;
+}
+
+function named(some: readonly Named[]): string {
+  return some.map(({ name }) => `\`${name}\``).join(", ");
+}

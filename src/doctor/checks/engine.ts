@@ -1,4 +1,5 @@
 /** Does the container engine answer, and does it speak what the daemon does? */
+import { engineVersion, isRootless } from "../engine-api.ts";
 import type { Check } from "../patient.ts";
 import { verdictsOf } from "../verdict.ts";
 
@@ -9,7 +10,7 @@ const OLDEST = 1.4;
 
 export const engine: Check = async ({ host, config, status }) => {
   const { socket } = config.docker;
-  const found = await host.engine(socket);
+  const found = await engineVersion(host, socket);
   if (typeof found === "string") {
     if (found === "EACCES" || found === "EPERM")
       return [problem(`no permission to use \`${socket}\``, "run it with sudo, or join the group `docker`")];
@@ -25,6 +26,10 @@ export const engine: Check = async ({ host, config, status }) => {
   if (major + minor / 100 < OLDEST)
     verdicts.push(problem(`its API ${found.api} is too old`, "Docker 20.10 or Podman 3 is needed"));
   else verdicts.push(ok(`version ${found.version}, API ${found.api}, at \`${socket}\``));
+  if (await isRootless(host, socket)) {
+    const message = "it is rootless: its bridges are in a network namespace of its own, and not seen";
+    verdicts.push(warning(message, "run containers that are to be watched with an engine of root's"));
+  }
   if (status !== null && status.docker.state !== "connected") {
     const message = `it answers, and the daemon does not follow it: ${status.docker.error ?? status.docker.state}`;
     verdicts.push(problem(message, "see the daemon's log; restart it when it does not come back"));
