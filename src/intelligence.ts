@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { networkInterfaces } from "node:os";
+import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseAddress } from "./address.ts";
@@ -32,6 +32,7 @@ import { readLearnedNames } from "./model/learned.ts";
 import { nameToWire } from "./name.ts";
 import type { FeedHit } from "./policy/types.ts";
 import { feedManifest, readConfig } from "./settings.ts";
+import { interfaceMatches } from "./surroundings.ts";
 
 /** Popular names that ship with the product. */
 const POPULAR = fileURLToPath(new URL("../feeds/popular.txt", import.meta.url));
@@ -74,7 +75,7 @@ export function updateHere(places: Places, request: UpdateRequest): Promise<Upda
       });
     },
     popular: POPULAR,
-    internal: [...network.internal, ...ownAddresses()],
+    internal: [...network.internal, ...ownNetworks(networkInterfaces(), network.interfaces)],
     learned: () => readLearnedNames(join(places.stateDirectory, "models.db")),
     clock: systemClock,
   });
@@ -106,9 +107,13 @@ export function testHere(places: Places, name: string, target: string): readonly
     );
   const index = openFeeds(stored.feeds, { trusted: true });
   const address = parseAddress(target);
-  const wire = address === null ? nameToWire(target.replace(/^\*?\./, "")) : null;
+  const isName = address === null && !/[\s:/[\]]/.test(target);
+  const wire = isName ? nameToWire(target.replace(/^\*?\./, "")) : null;
   if (address === null && wire === null)
-    throw new TidesmanError("TM_USAGE", `\`${target}\` is no name and no address`);
+    throw new TidesmanError(
+      "TM_USAGE",
+      `\`${target}\` is no name and no address; give one without port, path or prefix length`,
+    );
   const hits =
     address === null ? index.domain(wire!, 0) : index.address(address, 0, address.length === 4 ? 4 : 16);
   return hits
@@ -116,11 +121,21 @@ export function testHere(places: Places, name: string, target: string): readonly
     .map(({ feed, entry, match }) => ({ feed, entry, match }));
 }
 
-/** Addresses of this host's interfaces; a list that names them would cut containers off from it. */
-function ownAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap((addresses = []) =>
-    addresses.map(({ address }) => address.replace(/%.*$/, "")),
-  );
+/** Bridges as container runtimes name them: no runtime is asked, since an update also works while none runs. */
+const BRIDGES = ["docker0", "docker_gwbridge", "br-+", "podman+", "cni+", "nerdctl+", "cbr0"];
+
+/**
+ * Addresses of this host's interfaces, and of bridges of containers (`patterns`: those of tidesman.yaml) the whole networks: a
+ * list that names them would cut containers off from this host, or from each other.
+ */
+export function ownNetworks(
+  interfaces: NodeJS.Dict<readonly NetworkInterfaceInfo[]>,
+  patterns: readonly string[],
+): string[] {
+  return Object.entries(interfaces).flatMap(([name, addresses = []]) => {
+    const isBridge = [...BRIDGES, ...patterns].some((pattern) => interfaceMatches(pattern, name));
+    return addresses.map(({ address, cidr }) => (isBridge && cidr ? cidr : address).replace(/%[^/]*/, ""));
+  });
 }
 
 export interface StoredFeeds {

@@ -48,19 +48,25 @@ export interface UpdateOptions {
 export interface UpdateOutcome {
   /** Whether a new generation was written. */
   readonly changed: boolean;
+  /** Feeds of which another list came into force. */
+  readonly taken: readonly string[];
   /** What an operator should know beside the records: a generation that could not be read. */
   readonly warnings: readonly string[];
   readonly feeds: CompiledFeeds;
   readonly records: FeedRecords;
 }
 
-/** Throws TM_FEED for the manifest, TM_NOT_FOUND for a feed of `only` that is not in it, TM_FEED_BUSY, TM_NOT_PERMITTED, TM_STORE. */
+/** Throws TM_FEED for the manifest, TM_NOT_FOUND for a feed of `only` that is not in it, TM_USAGE for one that is off, TM_FEED_BUSY, TM_NOT_PERMITTED, TM_STORE. */
 export async function updateFeeds(options: UpdateOptions): Promise<UpdateOutcome> {
   const unlock = lockFeeds(options.folder);
   try {
     // Under the lock: who waited for it does not put back an older manifest than the one before read.
     const { text, manifest } = readManifestFile(options);
-    for (const name of options.only ?? []) findFeed(manifest.feeds, name);
+    for (const name of options.only ?? []) {
+      if (findFeed(manifest.feeds, name).enabled) continue;
+      const why = `feed \`${name}\` is off; set \`enabled: true\` in \`${options.manifest}\``;
+      throw new TidesmanError("TM_USAGE", why);
+    }
     return await update(manifest, digestOf(Buffer.from(text)), options);
   } finally {
     unlock();
@@ -142,7 +148,7 @@ async function update(
   // Behind the generation: killed between the two, the next look finds the same lists and says the same again.
   writeRecords(folder, records);
   if (compiled === undefined) throw new TidesmanError("TM_INTERNAL", "an update ended without feeds");
-  return { changed, warnings, feeds: compiled, records };
+  return { changed, taken: takenSince(before?.feeds, compiled), warnings, feeds: compiled, records };
 }
 
 /** The list that waits for approval is taken by the next update. Throws TM_NOT_FOUND when none waits. */
@@ -356,6 +362,11 @@ function hasSameLists(before: CompiledFeeds, lists: readonly FeedList[]): boolea
   const had = new Set(before.statuses.map(listKey).filter((key) => key !== null));
   const has = lists.map(({ status }) => listKey(status)).filter((key) => key !== null);
   return had.size === has.length && has.every((key) => had.has(key));
+}
+
+function takenSince(before: CompiledFeeds | undefined, { statuses }: CompiledFeeds): string[] {
+  const had = new Set(before?.statuses.map(listKey));
+  return statuses.filter((status) => status.entries > 0 && !had.has(listKey(status))).map(({ name }) => name);
 }
 
 function listKey({ name, kind, digest }: FeedStatus): string | null {

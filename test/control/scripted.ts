@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { AuditFilter } from "../../src/audit/filter.ts";
 import type { AuditRecord } from "../../src/audit/record.ts";
 import { systemClock } from "../../src/clock.ts";
-import type { FileReaders } from "../../src/control/cli/context.ts";
+import type { FileReaders, Intelligence } from "../../src/control/cli/context.ts";
 import { Output } from "../../src/control/cli/output.ts";
 import { runProgram } from "../../src/control/cli/program.ts";
 import { type ControlServer, openControl } from "../../src/control/server.ts";
@@ -647,10 +647,24 @@ export function longest(text: string): number {
   return Math.max(...text.split("\n").map((line) => line.length));
 }
 
+export const scriptedIntelligence: Intelligence = {
+  update: async (_places, { only = ["urlhaus"] }) => ({ warnings: [], taken: only }),
+  reports: () => null,
+  test: (_places, name, target) =>
+    name === "urlhaus" && target.endsWith("evil.example")
+      ? [{ feed: name, entry: "evil.example", match: "suffix" }]
+      : [],
+  rollback: () => ({ builtAt: Date.parse(TIME), left: Date.parse(TIME) + 1000, feeds: ["urlhaus"] }),
+  approve(_places, name) {
+    if (name !== "urlhaus") throw new TidesmanError("TM_NOT_FOUND", `nothing of \`${name}\` waits`);
+  },
+};
+
 /** Runs the command line inside this process: no terminal, nothing of the outside but the socket. */
 export async function within(
   args: readonly string[],
   readers: () => Promise<FileReaders> = () => Promise.reject(new Error("no files are read here")),
+  intelligence: () => Promise<Intelligence> = async () => scriptedIntelligence,
 ): Promise<Ran> {
   let stdout = "";
   let stderr = "";
@@ -665,18 +679,7 @@ export async function within(
       },
       now: Date.now,
       readers,
-      intelligence: async () => ({
-        update: async () => ({ warnings: [] }),
-        reports: () => null,
-        test: (_places, name, target) =>
-          name === "urlhaus" && target.endsWith("evil.example")
-            ? [{ feed: name, entry: "evil.example", match: "suffix" }]
-            : [],
-        rollback: () => ({ builtAt: Date.parse(TIME), left: Date.parse(TIME) + 1000, feeds: ["urlhaus"] }),
-        approve(_places, name) {
-          if (name !== "urlhaus") throw new TidesmanError("TM_NOT_FOUND", `nothing of \`${name}\` waits`);
-        },
-      }),
+      intelligence,
       doctor: async () => async () => [
         { check: "daemon", level: "ok", message: "runs as process 4711", remedy: null },
         { check: "queue", level: "warning", message: "packets found it full", remedy: "raise it" },

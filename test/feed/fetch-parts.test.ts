@@ -224,3 +224,20 @@ t.test("parts without end in time", async (t) => {
   const slow = feed(t.testdir(), "a", { protocol: "taxii", url: server.url, timeout: 20_000 });
   t.equal(failure(await fetchOne(slow, { clock })), "its parts took more than 400 seconds");
 });
+
+t.test("a list that is fetched in another way takes the place of what was kept", async (t) => {
+  const server = await origin(t, (request, response) => {
+    if (request.url === "/feed/manifest.json") response.end(`{"${uuid(1)}":{"timestamp":"1"}}`);
+    else if (request.url === "/list") response.end("evil.example\n");
+    else response.end(JSON.stringify({ Event: { Attribute: [] } }));
+  });
+  const folder = t.testdir();
+  const list = feed(folder, "a", { url: `${server.url}/list` });
+  const events = feed(folder, "a", { protocol: "misp", url: `${server.url}/feed/` });
+  for (let round = 0; round < 2; round++) {
+    t.match(await fetchOne(list), { kind: "changed" });
+    t.equal(readFileSync(list.path, "utf8"), "evil.example\n");
+    t.match(await fetchOne(events), { kind: "changed" });
+    t.strictSame(readdirSync(list.path).sort(), [`${uuid(1)}.json`, "manifest.json"]);
+  }
+});

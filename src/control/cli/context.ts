@@ -35,7 +35,11 @@ export interface Intelligence {
       readonly onStep?: (step: string) => void;
       readonly onProgress?: (feed: string, bytes: number, total: number | null) => void;
     },
-  ): Promise<{ readonly warnings: readonly string[] }>;
+  ): Promise<{
+    readonly warnings: readonly string[];
+    /** Feeds of which another list came into force. */
+    readonly taken: readonly string[];
+  }>;
   /** What a daemon would start with; null when nothing is compiled. */
   reports(places: Places, complain: (text: string) => void): readonly FeedReport[] | null;
   /** Entries of the feed (`all`: of any) that list the target. Throws TM_NOT_FOUND, TM_USAGE. */

@@ -37,7 +37,7 @@ export function define(program: Command, attach: Attach): void {
     .option(...JSON_OPTION)
     .addHelpText(
       "after",
-      "\nExit status 1 when a feed failed, was refused, or waits for approval.\nWorks with the daemon down: it takes the new feeds when it starts.",
+      "\nExit status 1 when a feed (NAME: that one) failed, was refused, or waits for approval.\nWorks with the daemon down: it takes the new feeds when it starts.",
     );
   const show = feeds
     .command("show <name>")
@@ -71,7 +71,7 @@ async function reports(context: Context): Promise<readonly FeedReport[]> {
   } catch (error) {
     if (!isUnreachable(error)) throw error;
     const stored = (await context.intelligence()).reports(context.places, context.complain);
-    if (stored === null) throw error;
+    if (stored === null) throw neither(error);
     context.complain("tidesman: the daemon does not run; these are the feeds that it would start with\n");
     return stored;
   }
@@ -86,11 +86,13 @@ const updateFeeds: Action<UpdateFlags> = async (context, flags, name) => {
   const { json, quiet, due, offline } = flags;
   if (due === true && offline === true)
     throw new TidesmanError("TM_USAGE", "`--due` and `--offline` exclude each other; give one");
-  const feeds = await takeOver(context, async () => {
+  const silent = quiet === true || json === true;
+  const whole = name === undefined && due !== true && offline !== true;
+  let taken: readonly string[] = [];
+  const all = await takeOver(context, { mayHandOver: whole, silent }, async () => {
     const progress = new Progress(process.stderr, context.now);
     try {
-      const silent = quiet === true || json === true;
-      const { warnings } = await (await context.intelligence()).update(context.places, {
+      const outcome = await (await context.intelligence()).update(context.places, {
         fetch: offline === true ? "none" : due === true ? "due" : "all",
         ...(name === undefined ? {} : { only: [name] }),
         ...(silent
@@ -101,25 +103,50 @@ const updateFeeds: Action<UpdateFlags> = async (context, flags, name) => {
             }),
       });
       progress.end();
-      for (const warning of warnings) context.complain(`tidesman: ${warning}\n`);
+      ({ taken } = outcome);
+      for (const warning of outcome.warnings) context.complain(`tidesman: ${warning}\n`);
     } finally {
       progress.end();
     }
   });
+  const feeds = all.filter((feed) => name === undefined || feed.name === name);
   const wrong = feeds.filter(isWrong);
-  if (quiet !== true) table(context, feeds, json === true);
-  else
+  if (quiet !== true) {
+    table(context, feeds, json === true);
+    if (json !== true) tellChanges(context, all, taken);
+  } else
     for (const feed of wrong) context.complain(`tidesman: feed ${feed.name}: ${feed.error ?? feed.state}\n`);
   return wrong.length > 0 ? FOUND : DONE;
 };
 
+/** What the update did, in a line for each list that came into force. */
+function tellChanges({ output }: Context, feeds: readonly FeedReport[], taken: readonly string[]): void {
+  for (const { name, changes, entries } of feeds.filter((feed) => taken.includes(feed.name))) {
+    const what =
+      changes === null ? "" : `: ${number(changes.added)} added, ${number(changes.removed)} dropped`;
+    output.text(`${name}: a new list of ${entriesOf(entries)}${what}`, "  ", "green");
+  }
+  if (taken.length === 0) output.text("No list changed.");
+}
+
+interface TakeOver {
+  /** Whether the daemon may do all of it, and not only take it over. */
+  readonly mayHandOver: boolean;
+  /** Says nothing of a daemon that is down. */
+  readonly silent: boolean;
+}
+
 /** Does `work` on the disk, then has the daemon take over what it left there; hands back the feeds as they are then. */
-async function takeOver(context: Context, work: () => Promise<void>): Promise<readonly FeedReport[]> {
+async function takeOver(
+  context: Context,
+  { mayHandOver, silent }: TakeOver,
+  work: () => Promise<void>,
+): Promise<readonly FeedReport[]> {
   try {
     await work();
   } catch (error) {
-    // Who may use the control socket and not the disk has the daemon do it.
-    if (!(error instanceof TidesmanError) || error.code !== "TM_NOT_PERMITTED") throw error;
+    // Who may use the control socket and not the disk has the daemon do it; it only knows how to do all.
+    if (!mayHandOver || !(error instanceof TidesmanError) || error.code !== "TM_NOT_PERMITTED") throw error;
     try {
       return await (await connect(context)).updateFeeds();
     } catch (second) {
@@ -130,6 +157,7 @@ async function takeOver(context: Context, work: () => Promise<void>): Promise<re
     return await (await connect(context)).loadFeeds();
   } catch (error) {
     if (!isUnreachable(error)) throw error;
+    if (!silent) context.complain("tidesman: the daemon does not run; it takes these feeds when it starts\n");
     return (await context.intelligence()).reports(context.places, context.complain) ?? [];
   }
 }
@@ -169,21 +197,13 @@ const showFeed: Action<JsonOption> = async (context, { json }, name = "") => {
     ),
     ...optional(
       "left out",
-      feed.guarded.removed === 0
-        ? null
-        : `${number(feed.guarded.removed)}: ${feed.guarded.samples.join(", ")}`,
+      feed.guarded.removed === 0 ? null : counted(feed.guarded.removed, feed.guarded.samples),
     ),
     ...(changes === null
       ? []
       : ([
-          [
-            feed.waiting ? "would add" : "added",
-            `${number(changes.added)}: ${changes.addedSamples.join(", ")}`,
-          ],
-          [
-            feed.waiting ? "would drop" : "dropped",
-            `${number(changes.removed)}: ${changes.removedSamples.join(", ")}`,
-          ],
+          [feed.waiting ? "would add" : "added", counted(changes.added, changes.addedSamples)],
+          [feed.waiting ? "would drop" : "dropped", counted(changes.removed, changes.removedSamples)],
           ...optional(
             "newly hits",
             changes.newlyHit.length === 0
@@ -210,7 +230,7 @@ const testFeed: Action<JsonOption> = async (context, { json }, name = "", target
 
 const rollbackFeeds: Action<JsonOption> = async (context, { json }) => {
   const outcome = (await context.intelligence()).rollback(context.places);
-  await takeOver(context, async () => undefined);
+  await takeOver(context, { mayHandOver: false, silent: json === true }, async () => undefined);
   const told = { ...outcome, builtAt: iso(outcome.builtAt), left: iso(outcome.left) };
   if (json === true) context.output.json(told);
   else {
@@ -224,7 +244,7 @@ const rollbackFeeds: Action<JsonOption> = async (context, { json }) => {
 const approveFeed: Action<JsonOption> = async (context, { json }, name = "") => {
   const intelligence = await context.intelligence();
   intelligence.approve(context.places, name);
-  const feeds = await takeOver(context, async () => {
+  const feeds = await takeOver(context, { mayHandOver: false, silent: json === true }, async () => {
     await intelligence.update(context.places, { fetch: "none" });
   });
   const feed = feeds.filter((one) => one.name === name);
@@ -234,11 +254,28 @@ const approveFeed: Action<JsonOption> = async (context, { json }, name = "") => 
 
 const iso = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
+/** `12: a.example, b.example, ...`; `0`. */
+function counted(count: number, samples: readonly string[]): string {
+  if (samples.length === 0) return number(count);
+  return `${number(count)}: ${samples.join(", ")}${count > samples.length ? ", ..." : ""}`;
+}
+
+function entriesOf(count: number): string {
+  return count === 1 ? "1 entry" : `${number(count)} entries`;
+}
+
 function optional(label: string, value: string | null): readonly Fact[] {
   return value === null ? [] : [[label, value]];
 }
 
-function isUnreachable(error: unknown): boolean {
+/** The daemon cannot be reached, and nothing lies on this host that would say the same. */
+function neither(unreachable: TidesmanError): TidesmanError {
+  const hint =
+    "no feeds are compiled on this host either: `tidesman feeds update` compiles them, also without it";
+  return new TidesmanError("TM_UNREACHABLE", `${unreachable.message}; ${hint}`);
+}
+
+function isUnreachable(error: unknown): error is TidesmanError {
   return error instanceof TidesmanError && error.code === "TM_UNREACHABLE";
 }
 
@@ -309,9 +346,9 @@ function table({ output }: Context, feeds: readonly FeedReport[], json: boolean)
     }
     const { removed, samples } = feed.guarded;
     if (removed > 0) {
-      const what = feed.kind === "address" ? "in internal networks" : "that are popular";
+      const what = feed.kind === "address" ? "in internal networks" : "for popular names";
       output.text(
-        `${feed.name}: ${number(removed)} ${removed === 1 ? "entry" : "entries"} ${what} left out: ${samples.join(", ")}`,
+        `${feed.name}: left out ${entriesOf(removed)} ${what}: ${samples.join(", ")}`,
         "  ",
         "yellow",
       );

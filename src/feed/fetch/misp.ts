@@ -3,14 +3,14 @@
  * manifest are fetched. Events go to disk first, each at once, then the manifest, then what is no longer named is removed:
  * wherever a crash falls, the folder is a readable feed, and events that are there already are not fetched again.
  */
-import { mkdir, readFile, rm, stat } from "node:fs/promises";
+import { readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCode } from "../../errors.ts";
 import { checkText, FeedBodyError, field, MAX_BODY, parseJSON } from "../list/body.ts";
 import { FetchFailure } from "./failure.ts";
 import { conditionsOf, type Fetched, resourceOf, type Wanted } from "./list.ts";
 import { collected } from "./memory.ts";
-import { names, replace, stored, storedSource, sweep, syncFolder, writeStored } from "./store.ts";
+import { makeFolder, names, replace, stored, storedSource, sweep, syncFolder, writeStored } from "./store.ts";
 import type { Means } from "./transfer.ts";
 
 const UUID = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/i;
@@ -27,7 +27,7 @@ type Versions = ReadonlyMap<string, string>;
 export async function fetchFolder(wanted: Wanted, means: Means): Promise<Fetched> {
   const { paths, remote, credentials } = wanted;
   for (const path of paths) {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await makeFolder(path);
     await sweep(path);
     await sweep(path, true);
   }

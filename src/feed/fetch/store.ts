@@ -66,6 +66,7 @@ export async function draft(path: string, random: () => number): Promise<Draft> 
       return { size, sha256: hash.digest("hex") };
     },
     async keep() {
+      if (await isEventFolder(path)) await rm(path, { recursive: true, force: true });
       await rename(name, path);
       await syncFolder(folder);
     },
@@ -74,6 +75,26 @@ export async function draft(path: string, random: () => number): Promise<Draft> 
       await rm(name, { force: true });
     },
   };
+}
+
+/** Whether there is a folder that the protocol `misp` kept; any other is not ours to remove. */
+async function isEventFolder(path: string): Promise<boolean> {
+  try {
+    return (await readdir(path)).some((name) => /^(?:manifest|[\da-f-]{36})\.json$/i.test(name));
+  } catch {
+    return false;
+  }
+}
+
+/** Makes the folder `path`, in the place of a file that another protocol kept there. */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    if (systemCode(error) !== "EEXIST") throw error;
+    await rm(path);
+    await mkdir(path, { mode: 0o700 });
+  }
 }
 
 /** A new file `.BODY.XXXXXXXX.tmp`; another than those that are there. */
