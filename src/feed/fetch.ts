@@ -1,6 +1,6 @@
 /**
  * Lists from the network. A run asks every server whether its list changed and stores the bodies of those that did, where
- * `loadFeeds` reads them; docs/feeds.md tells operators how. Nothing here knows what an entry is: what a new body would do
+ * `readFeeds` reads them; docs/feeds.md tells operators how. Nothing here knows what an entry is: what a new body would do
  * is judged by others before it is in force.
  */
 import type { Clock } from "../clock.ts";

@@ -1,29 +1,22 @@
 /**
- * From feeds.yaml to compiled feeds. One bad list never spoils the others: its status says what is wrong, and what was
- * last read of it stays in use.
+ * From declared feeds to lists that can be compiled. One bad list never spoils the others: its status says what is wrong, and
+ * what was last read of it stays in use.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import type { Clock } from "../clock.ts";
-import { systemCode, TidesmanError } from "../errors.ts";
+import { systemCode } from "../errors.ts";
 import { compileFeeds, type FeedList } from "./compile.ts";
 import { DomainSet } from "./domain-set.ts";
 import { unpack } from "./list/body.ts";
 import { formatNamed } from "./list/formats.ts";
-import { parseFeeds } from "./manifest.ts";
 import { FeedBodyError, MAX_BODY, parseFolder, parseList, type ReadList } from "./parse.ts";
 import { PrefixSet } from "./prefix-set.ts";
 import type { CompiledFeeds, DeclaredFeed, FeedSource } from "./types.ts";
 
-export interface LoadOptions {
-  /** feeds.yaml. Where there is none there are no feeds. */
-  readonly manifest: string;
-  /** Where fetched lists are kept, absolute; absent: `DEFAULT_BODIES`. */
-  readonly bodies?: string;
+export interface ReadOptions {
   /** Throws system errors, and `FeedBodyError` for what it refuses to read. */
   readonly readFile: (path: string) => Uint8Array;
   readonly clock: Clock;
-  /** Eight secret random bytes for the hash of the tables. */
-  readonly seed: Uint8Array;
   /** What is in use now: the source of lists that cannot be read this time. */
   readonly previous?: CompiledFeeds;
   /** Looks at each list that was read, before it is used. */
@@ -48,15 +41,10 @@ export interface Admitted extends ReadList {
 /** What is said of a list that is fetched, and was not yet: a state of every fresh host, not a failure. */
 export const NOT_FETCHED = "not fetched yet";
 
-/** Reads and compiles all enabled feeds. Throws TM_FEED only for the manifest; a list that fails has `status.error`. */
-export function loadFeeds(options: LoadOptions): CompiledFeeds {
-  return compileFeeds(readFeeds(readManifest(options), options), options.seed);
-}
-
 /** Reads all enabled feeds. Throws nothing: a list that fails has `status.error`. */
 export function readFeeds(
   declared: readonly DeclaredFeed[],
-  { readFile, clock, previous, admit }: Omit<LoadOptions, "manifest" | "seed">,
+  { readFile, clock, previous, admit }: ReadOptions,
 ): readonly FeedList[] {
   return declared.map((feed): FeedList => {
     if (!feed.enabled) return nothing(feed, clock.now(), null);
@@ -84,7 +72,7 @@ export function noFeeds(seed: Uint8Array): CompiledFeeds {
   return compileFeeds([], seed);
 }
 
-/** The bytes of a regular file of at most `MAX_BODY` bytes; what `LoadOptions.readFile` is outside of tests. */
+/** The bytes of a regular file of at most `MAX_BODY` bytes; what `ReadOptions.readFile` is outside of tests. */
 export function readFeedFile(path: string): Uint8Array {
   // O_NONBLOCK: a pipe without a writer must not hold up whoever reads.
   const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -119,18 +107,6 @@ function readFolder(feed: DeclaredFeed, readFile: (path: string) => Uint8Array):
     if (systemCode(error) !== "ENOENT") throw error;
     throw new FeedBodyError("it is a folder without `manifest.json`, not a list", { cause: error });
   }
-}
-
-export function readManifest({ manifest, bodies, readFile }: LoadOptions): readonly DeclaredFeed[] {
-  let bytes: Uint8Array;
-  try {
-    bytes = readFile(manifest);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return [];
-    const why = error instanceof Error ? error.message : String(error);
-    throw new TidesmanError("TM_FEED", `cannot read \`${manifest}\`: ${why}`, { cause: error });
-  }
-  return parseFeeds(new TextDecoder().decode(bytes), manifest, bodies);
 }
 
 /** A feed of which nothing is in use. */

@@ -41,7 +41,7 @@ export function parseList(body: Uint8Array, { kind, match, format, now }: ParseO
   return { ...out.finish(), format: found.name, match: meant };
 }
 
-/** Reads the MISP feed in the folder `path`; `readFile` as in `LoadOptions`. */
+/** Reads the MISP feed in the folder `path`; `readFile` as in `ReadOptions`. */
 export function parseFolder(
   path: string,
   readFile: (path: string) => Uint8Array,

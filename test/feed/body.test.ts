@@ -7,10 +7,11 @@ import { unpack } from "../../src/feed/list/body.ts";
 import { csvFields } from "../../src/feed/list/csv.ts";
 import { detectFormat } from "../../src/feed/list/formats.ts";
 import { isNowhere } from "../../src/feed/list/nowhere.ts";
-import { loadFeeds, readFeedFile } from "../../src/feed/load.ts";
+import { readFeedFile } from "../../src/feed/load.ts";
 import { FeedBodyError, parseList } from "../../src/feed/parse.ts";
 import { type CompiledFeeds, LIST_FORMATS } from "../../src/feed/types.ts";
 import { nameToWire } from "../../src/name.ts";
+import { loadLists } from "./load-lists.ts";
 
 const PACKED = [
   ["list.gz", gzipSync],
@@ -19,15 +20,8 @@ const PACKED = [
 ] as const;
 
 function load(folder: string, feeds: string, previous?: CompiledFeeds): CompiledFeeds {
-  const manifest = `${folder}/feeds.yaml`;
-  const text = Buffer.from(`version: 1\nfeeds: [${feeds}]\n`);
-  return loadFeeds({
-    manifest,
-    readFile: (path) => (path === manifest ? text : readFeedFile(path)),
-    clock: new ManualClock(1000),
-    seed: new Uint8Array(8),
-    ...(previous ? { previous } : {}),
-  });
+  const text = `version: 1\nfeeds: [${feeds}]\n`;
+  return loadLists({ text, folder, readFile: readFeedFile, clock: new ManualClock(1000), previous });
 }
 
 function hits(feeds: CompiledFeeds, name: string): readonly string[] {

@@ -9,6 +9,24 @@ import { LIST_FORMATS } from "../../src/feed/types.ts";
 const page = readFileSync(new URL("../../docs/feeds.md", import.meta.url), "utf8");
 const NOW = Date.UTC(2026, 0, 1);
 
+/** Forms that editors and servers give to the same list. */
+const FORMS: Readonly<Record<string, (list: string) => string>> = {
+  "as it stands": (list) => list,
+  "with the line ends of Windows": (list) => list.replaceAll("\n", "\r\n"),
+  "behind a byte order mark": (list) => `\ufeff${list}`,
+  "without a line feed at its end": (list) => list.trimEnd(),
+};
+
+function textOf(entries: Uint8Array, kind: "domain" | "address"): string[] {
+  if (kind === "domain") return Buffer.from(entries).toString("latin1").trimEnd().split("\n");
+  const texts: string[] = [];
+  for (let at = 0; at < entries.length; at += ADDRESS_ROW) {
+    const address = formatAddress(entries, at + 2, entries[at] === 4 ? 4 : 16);
+    texts.push(`${address}/${entries[at + 1]}`);
+  }
+  return texts;
+}
+
 t.test("every example gives the entries that stand below it", async (t) => {
   const shown = new Set<string>();
   const examples = page.matchAll(
@@ -16,18 +34,15 @@ t.test("every example gives the entries that stand below it", async (t) => {
   );
   for (const [, format = "", kind, list = "", wanted = ""] of examples) {
     const wants = kind === "address" ? "address" : "domain";
-    const parsed = parseList(Buffer.from(list), { kind: wants, now: NOW });
-    t.equal(parsed.format, format, `${format} is detected`);
-    const entries: string[] = [];
-    if (wants === "domain")
-      entries.push(...Buffer.from(parsed.entries).toString("latin1").trimEnd().split("\n"));
-    else {
-      for (let at = 0; at < parsed.entries.length; at += ADDRESS_ROW) {
-        const address = formatAddress(parsed.entries, at + 2, parsed.entries[at] === 4 ? 4 : 16);
-        entries.push(`${address}/${parsed.entries[at + 1]}`);
-      }
+    for (const [form, written] of Object.entries(FORMS)) {
+      const parsed = parseList(Buffer.from(written(list)), { kind: wants, now: NOW });
+      t.equal(parsed.format, format, `${format} is detected ${form}`);
+      t.strictSame(
+        textOf(parsed.entries, wants),
+        wanted.trimEnd().split("\n"),
+        `${format}, ${wants} ${form}`,
+      );
     }
-    t.strictSame(entries, wanted.trimEnd().split("\n"), `${format}, ${wants}`);
     shown.add(format);
   }
   // The exports of abuse.ch share their section and one example.

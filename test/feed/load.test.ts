@@ -1,15 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import t from "tap";
 import { ManualClock } from "../../src/clock.ts";
 import { openFeeds } from "../../src/feed/index.ts";
-import { loadFeeds, noFeeds, readFeedFile } from "../../src/feed/load.ts";
+import { noFeeds, readFeedFile } from "../../src/feed/load.ts";
 import { parseFeeds } from "../../src/feed/manifest.ts";
 import type { CompiledFeeds } from "../../src/feed/types.ts";
 import { nameToWire } from "../../src/name.ts";
-
-const SEED = new Uint8Array(8).fill(5);
+import { loadLists, SEED } from "./load-lists.ts";
 
 function fileError(code: string): Error {
   return Object.assign(new Error(`${code}: simulated`), { code });
@@ -80,20 +79,12 @@ feeds:
 
 t.test("one list that fails leaves the others in use, and keeps what was last read of it", async (t) => {
   const clock = new ManualClock(1000);
-  const manifest = "/m/feeds.yaml";
   const files: Record<string, string | Error> = {
-    [manifest]: MANIFEST,
     "/lists/addresses.txt": "192.0.2.1\nrubbish\n",
   };
   const load = (previous?: CompiledFeeds): CompiledFeeds => {
     clock.advance(1000);
-    return loadFeeds({
-      manifest,
-      readFile: reader(files),
-      clock,
-      seed: SEED,
-      ...(previous ? { previous } : {}),
-    });
+    return loadLists({ text: MANIFEST, folder: "/m", readFile: reader(files), clock, previous });
   };
   const first = load();
   t.match(first.statuses[0], {
@@ -139,14 +130,8 @@ t.test("one list that fails leaves the others in use, and keeps what was last re
 t.test("a list that changed its meaning, or was switched off, does not come back", async (t) => {
   const clock = new ManualClock();
   const load = (manifest: string, files: Record<string, string>, previous?: CompiledFeeds): CompiledFeeds => {
-    const readFile = reader({ "/m/feeds.yaml": `version: 1\nfeeds: [${manifest}]`, ...files });
-    return loadFeeds({
-      manifest: "/m/feeds.yaml",
-      readFile,
-      clock,
-      seed: SEED,
-      ...(previous ? { previous } : {}),
-    });
+    const text = `version: 1\nfeeds: [${manifest}]`;
+    return loadLists({ text, folder: "/m", readFile: reader(files), clock, previous });
   };
   const suffix = load("{ name: one, path: one.txt, kind: domain }", { "/m/one.txt": "evil.example" });
   t.equal(hits(suffix, "a.evil.example").length, 1);
@@ -160,24 +145,23 @@ t.test("a list that changed its meaning, or was switched off, does not come back
 t.test(
   "a list that is fetched is read from where it is kept; before that it is a state, not a failure",
   async (t) => {
-    const files: Record<string, string> = {
-      "/m/feeds.yaml": `version: 1
-feeds: [{ name: far, url: "https://lists.example/far.txt", kind: domain }, { name: pages, url: "https://lists.example/urls.txt", kind: url }]`,
-    };
-    const options = { manifest: "/m/feeds.yaml", bodies: "/state", clock: new ManualClock(1000), seed: SEED };
-    const first = loadFeeds({ ...options, readFile: reader(files) });
+    const files: Record<string, string> = {};
+    const text = `version: 1
+feeds: [{ name: far, url: "https://lists.example/far.txt", kind: domain }, { name: pages, url: "https://lists.example/urls.txt", kind: url }]`;
+    const options = { text, folder: "/m", bodies: "/state", clock: new ManualClock(1000) };
+    const first = loadLists({ ...options, readFile: reader(files) });
     t.match(first.statuses, [
       { entries: 0, error: "not fetched yet; the feed is not in use" },
       { entries: 0, error: "not fetched yet; the feed is not in use" },
     ]);
     files["/state/far"] = "evil.example\n";
     files["/state/pages"] = "http://page.example/\nhttp://shared.example/a\n";
-    const second = loadFeeds({ ...options, readFile: reader(files), previous: first });
+    const second = loadLists({ ...options, readFile: reader(files), previous: first });
     t.match(second.statuses, [{ entries: 1 }, { entries: 1, kind: "url", refused: 1, error: null }]);
     t.strictSame(hits(second, "page.example"), ["pages:page.example"]);
     t.strictSame(hits(second, "a.page.example"), []);
     delete files["/state/pages"];
-    const third = loadFeeds({ ...options, readFile: reader(files), previous: second });
+    const third = loadLists({ ...options, readFile: reader(files), previous: second });
     t.match(third.statuses[1], {
       entries: 1,
       error: /^not fetched yet; the list as read at .* stays in use$/,
@@ -186,18 +170,11 @@ feeds: [{ name: far, url: "https://lists.example/far.txt", kind: domain }, { nam
   },
 );
 
-t.test("no manifest: no feeds; one that cannot be read is an error", async (t) => {
-  const load = (files: Record<string, string | Error>): CompiledFeeds => {
-    return loadFeeds({
-      manifest: "/m/feeds.yaml",
-      readFile: reader(files),
-      clock: new ManualClock(),
-      seed: SEED,
-    });
-  };
-  t.strictSame(load({}).sources, []);
-  t.strictSame(Buffer.from(noFeeds(SEED).domains), Buffer.from(load({}).domains));
-  t.throws(() => load({ "/m/feeds.yaml": fileError("EACCES") }), { code: "TM_FEED", message: /cannot read/ });
+t.test("no feeds at all are as good as an empty manifest", async (t) => {
+  const text = "version: 1\nfeeds: []";
+  const feeds = loadLists({ text, folder: "/m", readFile: reader({}), clock: new ManualClock() });
+  t.strictSame(feeds.sources, []);
+  t.strictSame(Buffer.from(noFeeds(SEED).domains), Buffer.from(feeds.domains));
 });
 
 t.test("only regular files are read", async (t) => {
@@ -237,8 +214,8 @@ t.test("what ships: two empty local lists, and lists to fetch", async (t) => {
     );
   }
   t.notMatch(text, /npmjs|debian\.org|jsdelivr/, "registries are no feeds");
-  const files = { readFile: readFeedFile, bodies: t.testdir() };
-  const feeds = loadFeeds({ manifest, ...files, clock: new ManualClock(), seed: SEED });
+  const lists = { text, folder: dirname(manifest), bodies: t.testdir() };
+  const feeds = loadLists({ ...lists, readFile: readFeedFile, clock: new ManualClock() });
   t.match(feeds.statuses.slice(0, 3), [
     { error: null, refused: 0 },
     { error: null, refused: 0 },

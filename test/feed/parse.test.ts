@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import fc from "fast-check";
 import t from "tap";
 import { formatAddress } from "../../src/address.ts";
+import { MAX_LINES } from "../../src/feed/list/lines.ts";
 import { isPublicSuffix } from "../../src/feed/list/names.ts";
 import { ADDRESS_ROW, FeedBodyError, parseAddresses, parseDomains } from "../../src/feed/parse.ts";
 import { nameToWire } from "../../src/name.ts";
@@ -162,6 +163,15 @@ t.test("a body that is no list is refused as a whole", async (t) => {
     t.throws(() => parseDomains(bytes, "suffix"), { name: "FeedBodyError", message });
     t.throws(() => parseAddresses(bytes), FeedBodyError);
   }
+});
+
+t.test("a list of more lines than any that is published is refused", async (t) => {
+  const body = Buffer.alloc(MAX_LINES + 1, "\n");
+  t.throws(() => parseDomains(body, "suffix"), {
+    name: "FeedBodyError",
+    message: /more than 20000000 lines/,
+  });
+  t.equal(parseDomains(body.subarray(1), "suffix").count, 0);
 });
 
 t.test("an empty list, or one of comments alone, is a good one", async (t) => {

@@ -1,9 +1,13 @@
 /** Lines of a list, as places in its bytes. */
+import { FeedBodyError } from "./body.ts";
 
 export const LF = 10;
 export const DOT = 46;
 /** Longer lines are refused where a format reads them as text. */
 export const MAX_LINE = 16 * 1024;
+
+/** Lines of a list: four times the longest that is published. Each may become an entry, which costs memory. */
+export const MAX_LINES = 20_000_000;
 
 /** What begins a comment in most lists: `#`, `!` and `;`. */
 export const COMMENTS: ReadonlySet<number> = new Set([..."#!;"].map((char) => char.charCodeAt(0)));
@@ -12,10 +16,14 @@ export const NO_COMMENTS: ReadonlySet<number> = new Set();
 /** `start` and `end` of a line, its outer blanks cut off; its number, from 1; whether it began with a blank. */
 export type OnLine = (start: number, end: number, line: number, indented: boolean) => void;
 
-/** Calls back for every line that is neither blank nor a comment. A byte order mark is no part of the first. */
+/**
+ * Calls back for every line that is neither blank nor a comment. A byte order mark is no part of the first. Throws
+ * `FeedBodyError` for more than `MAX_LINES`, blank ones and comments among them.
+ */
 export function forEachLine(body: Uint8Array, comments: ReadonlySet<number>, onLine: OnLine): void {
   let at = body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? 3 : 0;
   for (let line = 1; at < body.length; line++) {
+    if (line > MAX_LINES) throw new FeedBodyError(`it has more than ${MAX_LINES} lines`);
     let next = body.indexOf(LF, at);
     if (next < 0) next = body.length;
     let start = at;

@@ -29,7 +29,7 @@ export const misp: ListFormat = {
   },
 };
 
-/** Reads the feed in the folder `path`. `readFile` as in `LoadOptions`; throws what it throws for the manifest. */
+/** Reads the feed in the folder `path`. `readFile` as in `ReadOptions`; throws what it throws for the manifest. */
 export function readMISPFolder(path: string, readFile: (path: string) => Uint8Array, out: ListEntries): void {
   const manifest = readFile(`${path}/manifest.json`);
   checkText(manifest);
