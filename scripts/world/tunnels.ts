@@ -14,6 +14,7 @@ const SINK = 9000;
 const FIRST_PORT = 5400;
 /** Milliseconds that a client is given to come up. */
 const SETUP_LIMIT = 150_000;
+/** Milliseconds between two looks. */
 const STEP = 200;
 const TRIES = 4;
 /** Bytes below which a tunnel that stalled, and was not found until then, is tried again. */
