@@ -42,6 +42,7 @@ import type { Native } from "./native/types.ts";
 import { InternalPrefixes } from "./packet/internet.ts";
 import { Ruleset } from "./packet/ruleset.ts";
 import { normalizeImage } from "./policy/rules.ts";
+import { mayBlock } from "./policy/schema.ts";
 import { controlDependencies, greeting } from "./reports.ts";
 import { Revisions } from "./revisions.ts";
 import { run } from "./run.ts";
@@ -253,7 +254,7 @@ export class Daemon {
     const docker = new DockerClient({ socket: config.docker.socket });
     const taker = new EvidenceTaker({ native: this.#native, clock });
     this.#closers.push(() => taker.stop());
-    taker.start();
+    if (canBlock(revisions.snapshot)) taker.start();
     const evidence = new EvidenceStore({
       directory: join(places.stateDirectory, "evidence"),
       onNotice: (message) => log.warn({}, message),
@@ -316,6 +317,7 @@ export class Daemon {
       docker,
       blocker,
       blocking,
+      taker,
       evidence,
       registry,
       sockets,
@@ -471,6 +473,7 @@ export class Daemon {
     await installed;
     for (const address of running(registry).flatMap(addressesOf)) ruleset.requeue(address);
     this.parts.sockets.policyChanged();
+    if (canBlock(snapshot)) this.parts.taker.start();
     const rules = snapshot.policy.rules.length;
     this.#log.info(
       { part: "policy", revision: snapshot.revision },
@@ -490,6 +493,7 @@ export interface Parts {
   readonly docker: DockerClient;
   readonly blocker: Blocker;
   readonly blocking: Blocking;
+  readonly taker: EvidenceTaker;
   readonly evidence: EvidenceStore;
   readonly registry: Registry;
   readonly sockets: SocketWatch;
@@ -499,6 +503,11 @@ export interface Parts {
 /** What of a model decides whether decisions taken before still hold. */
 function stateOf({ state, learning }: ModelSnapshot): string {
   return `${state} ${learning}`;
+}
+
+/** Whether the worker that takes evidence should be at hand: it costs some 15 MB (twice as much from TypeScript). */
+function canBlock({ policy, feeds }: Snapshot): boolean {
+  return mayBlock(policy) || feeds.sources.some(({ effect }) => effect === "block");
 }
 
 function running(registry: Registry): readonly Container[] {

@@ -66,6 +66,16 @@ export interface NetworkSection {
   readonly rawSockets?: Effect;
 }
 
+/** Whether a rule can stop a container by what it says itself; no default does. */
+export function mayBlock({ rules }: PolicyFile): boolean {
+  return rules.some(({ dns = {}, network = {} }) => {
+    const { outboundAddresses, outboundPorts, listeningPorts } = network;
+    const lists = [dns, outboundAddresses, outboundPorts, listeningPorts].map((list) => list?.deniedEffect);
+    const effects = [...lists, ...Object.values(dns), ...Object.values(network)];
+    return effects.includes("block");
+  });
+}
+
 // ------------------------------------------------------------------------------------------------ schema
 
 /** Text that `parse` accepts; what it answers instead becomes the problem, behind the input. */

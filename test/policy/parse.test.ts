@@ -2,7 +2,7 @@ import fc from "fast-check";
 import t from "tap";
 import { TidesmanError } from "../../src/errors.ts";
 import { DEFAULT_POLICY, type Notice, parsePolicy } from "../../src/policy/parse.ts";
-import { POLICY_SCHEMA } from "../../src/policy/schema.ts";
+import { mayBlock, POLICY_SCHEMA } from "../../src/policy/schema.ts";
 
 /** Lines of the error that `text` gives, without the file; empty when it is accepted. */
 function problems(text: string): readonly string[] {
@@ -420,4 +420,20 @@ t.test("any text is a policy or refused, in bounded time", async () => {
     }),
     { numRuns: 1500 },
   );
+});
+
+t.test("whether rules can stop a container", async (t) => {
+  const of = (rule: string): boolean =>
+    mayBlock(parsePolicy(`version: 1\nrules: [{ name: a, ${rule} }]`, "f").policy);
+  t.notOk(of("dns: { effect: prevent, allowed: [block.example] }, network: { effect: alert }"));
+  for (const rule of [
+    "dns: { effect: block }",
+    "dns: { deniedEffect: block, denied: [evil.example] }",
+    "dns: { suspicious: block }",
+    "network: { rawSockets: block }",
+    "network: { outboundAddresses: { denied: [203.0.113.0/24], deniedEffect: block } }",
+    "network: { listeningPorts: { denied: [22], deniedEffect: block } }",
+  ]) {
+    t.ok(of(rule), rule);
+  }
 });
