@@ -29,6 +29,8 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
     },
     async changeModel(key, change) {
       const model = daemon.parts.models.change(key, storedChange(change));
+      // What listens is told once: a model that forgot it learns it by this.
+      daemon.parts.sockets.policyChanged();
       return model === undefined ? null : modelReport(model);
     },
     exportModel: async (key) => daemon.parts.models.export(key) ?? null,

@@ -29,11 +29,16 @@ export interface SocketWatchOptions {
   readonly config: DetectorsConfig["sockets"];
 }
 
+/** Listeners of one container whose verdict is remembered; past that all are told anew with the next change. */
+const MAX_VERDICTS = 4_096;
+
 export class SocketWatch {
   readonly #options: SocketWatchOptions;
   readonly #namespaces = new WatchedNamespaces();
   readonly #ports: ListeningPorts;
   readonly #raw: RawSockets;
+  /** By container and listener: what was last told of it. */
+  readonly #verdicts = new Map<string, Map<string, string>>();
 
   constructor(options: SocketWatchOptions) {
     this.#options = options;
@@ -80,13 +85,14 @@ export class SocketWatch {
     for (const id of remove) {
       this.#namespaces.remove(id);
       this.#raw.forget(id);
+      this.#verdicts.delete(id);
     }
     for (const container of upsert) {
       if (container.state !== "exited") this.#namespaces.upsert(container);
     }
   }
 
-  /** Rules changed: what listens is judged again. */
+  /** Rules, feeds or models changed: what listens is judged again, and told where that comes to something else. */
   policyChanged(): void {
     this.#ports.retell();
   }
@@ -107,7 +113,23 @@ export class SocketWatch {
           { kind: "listeningPort", model, container: listener.container, protocol, port, time },
         ]);
     }
-    this.#tell(listenerFinding(listener, { decision, message, time }));
+    if (this.#isNews(listener, decision)) this.#tell(listenerFinding(listener, { decision, message, time }));
+  }
+
+  /** Whether a listener was not told before, or is judged otherwise now. */
+  #isNews({ container, protocol, port, address, again }: Listener, decision: Decision): boolean {
+    const { effect, attackType, rule } = decision;
+    const key = `${protocol}/${port}/${address.join(".")}`;
+    let verdicts = this.#verdicts.get(container);
+    const verdict = effect === null ? "" : `${effect} ${attackType} ${rule}`;
+    if (again && (verdicts?.get(key) ?? "") === verdict) return false;
+    if (verdicts === undefined || verdicts.size >= MAX_VERDICTS) {
+      verdicts = new Map();
+      this.#verdicts.set(container, verdicts);
+    }
+    if (verdict === "") verdicts.delete(key);
+    else verdicts.set(key, verdict);
+    return true;
   }
 
   #opensRaw(found: RawSocket): void {

@@ -384,7 +384,7 @@ export const modelChange = z.discriminatedUnion("action", [
 
 /** What of a model's file is known here; the daemon checks the rest. */
 export const modelFile = z
-  .looseObject({ format: z.literal("tidesman-model"), version: z.literal(1) })
+  .looseObject({ format: z.literal("tidesman-model"), version: z.int() })
   .describe("A model as a file, as docs/models.md describes it");
 
 const incidentEvent = z.object({

@@ -47,6 +47,8 @@ export interface Listener {
   readonly uid: number;
   /** Null when no process of the namespace was found to hold it. */
   readonly process: SocketProcess | null;
+  /** It was told before and stands since: `retell` was asked for. */
+  readonly again: boolean;
 }
 
 export interface ListeningPortsOptions {
@@ -65,6 +67,8 @@ export interface ListeningPortsOptions {
   readonly onFailure: (namespace: string, error: unknown) => void;
 }
 
+type News = ListedSocket & Pick<Listener, "again">;
+
 /** What is known of one namespace. */
 interface Sight {
   rows: Uint32Array;
@@ -79,6 +83,8 @@ interface Sight {
 export class ListeningPorts {
   readonly #options: ListeningPortsOptions;
   readonly #sights = new Map<number, Sight>();
+  /** By namespace: listeners that are to be told again. */
+  readonly #again = new Map<number, Set<string>>();
   #timer: { cancel(): void } | null = null;
   /** Namespaces of this round that were not looked into yet. */
   #due: WatchedNamespace[] = [];
@@ -101,6 +107,9 @@ export class ListeningPorts {
 
   /** Tells every listener anew, as after a change of policy. */
   retell(): void {
+    for (const [inode, { told }] of this.#sights) {
+      this.#again.set(inode, new Set([...(this.#again.get(inode) ?? []), ...told.keys()]));
+    }
     this.#sights.clear();
   }
 
@@ -120,7 +129,8 @@ export class ListeningPorts {
     this.#due = this.#options.namespaces.list();
     this.#share = Math.ceil(this.#due.length / SCAN_STEPS);
     const living = new Set(this.#due.map(({ inode }) => inode));
-    for (const inode of this.#sights.keys()) if (!living.has(inode)) this.#sights.delete(inode);
+    for (const known of [this.#sights, this.#again])
+      for (const inode of known.keys()) if (!living.has(inode)) known.delete(inode);
   }
 
   #look(count: number): void {
@@ -150,17 +160,21 @@ export class ListeningPorts {
     }
     sight.rows = rows;
     sight.waiting = false;
-    const news: ListedSocket[] = [];
+    const news: News[] = [];
+    const again = this.#again.get(namespace.inode);
+    const present = new Set<string>();
     const standing = new Set<string>();
     for (const socket of this.#options.read(rows)) {
       const { protocol, address, port, inode } = socket;
       if (isEmbeddedResolver(address)) continue;
       const key = `${protocol}/${port}/${address.join(".")}`;
+      present.add(key);
+      const isAgain = again?.has(key) === true;
       if (told.has(key)) {
         told.set(key, now);
         continue;
       }
-      if (isPerhapsClient(protocol, port)) {
+      if (!isAgain && isPerhapsClient(protocol, port)) {
         const since = settling.get(`${key}/${inode}`) ?? now;
         if (now - since < this.#options.udpSettle) {
           settling.set(`${key}/${inode}`, since);
@@ -176,8 +190,11 @@ export class ListeningPorts {
         continue;
       }
       told.set(key, now);
-      news.push(socket);
+      again?.delete(key);
+      news.push({ ...socket, again: isAgain });
     }
+    // What is gone meanwhile is new when it comes back.
+    for (const key of again ?? []) if (!present.has(key)) again?.delete(key);
     for (const key of settling.keys()) if (!standing.has(key)) settling.delete(key);
     for (const [key, seen] of told) {
       if (seen === now) continue;
@@ -188,17 +205,17 @@ export class ListeningPorts {
     if (news.length > 0) this.#tell(namespace, news);
   }
 
-  #tell(namespace: WatchedNamespace, news: readonly ListedSocket[]): void {
+  #tell(namespace: WatchedNamespace, news: readonly News[]): void {
     const { processes, namespaces, onListener } = this.#options;
     const holders = processes.holders(new Set(news.map(({ inode }) => inode)), namespace.inode);
-    for (const { protocol, port, address, inode, uid } of news) {
+    for (const { protocol, port, address, inode, uid, again } of news) {
       const process = holders.get(inode) ?? null;
       const owner = process === null ? null : namespaces.containerOf(process);
       // A process of the host that entered the namespace belongs to none of its containers.
       const container =
         owner !== null && namespace.containers.includes(owner) ? owner : namespace.containers[0];
       if (container === undefined) continue;
-      onListener({ container, protocol, port, address, uid, process });
+      onListener({ container, protocol, port, address, uid, process, again });
     }
   }
 }

@@ -23,6 +23,8 @@ export type { Sightings };
 export const MAX_PORTS = 4_096;
 /** How long a model is kept after the last container of its image is gone; milliseconds. */
 export const ARCHIVE_TIME = 24 * 60 * 60 * 1000;
+/** Run time on trial after which the fading figures are stored; milliseconds. */
+const SAVE_TIME = 60_000;
 /** Run time in which the weight of what is new falls to 1/e, for `saturation`; milliseconds. */
 const FADING = 30 * 60 * 1000;
 
@@ -114,6 +116,8 @@ export class Model {
   readonly #destinations: Entries<string, DestinationEntry>;
   /** What `saved` has not confirmed yet. */
   #unsaved = false;
+  /** Run time on trial that is not stored; milliseconds. */
+  #unsavedTime = 0;
   /** When it last ceased to learn, and when its trial began, as far as this process saw it. */
   #judgesSince = Number.NEGATIVE_INFINITY;
   #triesSince = Number.NEGATIVE_INFINITY;
@@ -223,10 +227,16 @@ export class Model {
     if (!this.learning || time <= 0) return false;
     const { state, recentNew, recentTime, extension } = this.#record;
     const fade = Math.exp(-time / FADING);
-    this.#update({ recentNew: recentNew * fade, recentTime: recentTime * fade + FADING * (1 - fade) });
-    if (state === "active") return false;
+    const faded = { recentNew: recentNew * fade, recentTime: recentTime * fade + FADING * (1 - fade) };
+    if (state === "active") {
+      // Nothing rests on it but a figure: no write every second of a day for that.
+      this.#record = { ...this.#record, ...faded };
+      this.#unsavedTime += time;
+      if (this.#unsavedTime >= SAVE_TIME) this.#update({});
+      return false;
+    }
     const learnedTime = this.#record.learnedTime + time;
-    this.#update({ learnedTime });
+    this.#update({ learnedTime, ...faded });
     if (state !== "learning" || learnedTime < learningTime + extension) return false;
     this.#become("active", now, { activeSince: now, trialUntil: trialTime > 0 ? now + trialTime : null });
     this.#triesSince = now;
@@ -471,6 +481,7 @@ export class Model {
   /** The changes are stored. */
   saved(): void {
     this.#unsaved = false;
+    this.#unsavedTime = 0;
     for (const entries of this.#kinds()) entries.saved();
   }
 

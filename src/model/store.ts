@@ -25,6 +25,11 @@ import { type MutableModelView, openModel } from "./view.ts";
 
 /** Milliseconds between writes; also how often run time is added up. */
 export const FLUSH_INTERVAL = 1000;
+/**
+ * Run time that one step adds at most, milliseconds: a process that was stopped meanwhile saw nothing of it. Steps are a second
+ * apart.
+ */
+const MOST_RUN_TIME = 30_000;
 /** A clock that moved by more than this against the monotonic one was set; milliseconds. */
 const CLOCK_SET = 1000;
 /** How far back the ports that a scanning container taught are put down to its scan; milliseconds. */
@@ -224,8 +229,8 @@ export class ModelStore {
   }
 
   /**
-   * One model with its entries: by key, by the beginning of a digest (with or without `sha256:`) that fits one model
-   * only, or by image name (`nginx` is `docker.io/library/nginx` with any tag; the latest changed that is in use wins).
+   * One model with its entries: by key, by the beginning of a digest (with or without `sha256:`, and with `@namespace`
+   * behind it or not) that fits one model only, or by image name (`nginx` is `docker.io/library/nginx` with any tag; the latest changed that is in use wins).
    */
   show(wanted: string): ModelDetail | undefined {
     this.#addRunTime();
@@ -356,7 +361,7 @@ export class ModelStore {
   #addRunTime(): void {
     const { clock, learningTime, trialTime = 0 } = this.#options;
     const upTo = clock.monotonic();
-    const elapsed = upTo - this.#addedUpTo;
+    const elapsed = Math.min(upTo - this.#addedUpTo, MOST_RUN_TIME);
     this.#addedUpTo = upTo;
     const offset = clock.now() - upTo;
     if (Math.abs(offset - this.#offset) > CLOCK_SET) {
@@ -463,9 +468,13 @@ export class ModelStore {
     const exact = this.#models.get(wanted);
     if (exact !== undefined) return exact;
     const models = [...this.#models.values()];
-    const digest = wanted.replace(/^sha256:/, "");
-    if (/^[0-9a-f]{6,}$/.test(digest)) {
-      const found = models.filter(({ key }) => key.replace(/^sha256:/, "").startsWith(digest));
+    const [, digest, namespace] = /^(?:sha256:)?([0-9a-f]{6,})(?:@(.+))?$/.exec(wanted) ?? [];
+    if (digest !== undefined) {
+      const found = models.filter(
+        ({ key }) =>
+          key.replace(/^sha256:/, "").startsWith(digest) &&
+          (namespace === undefined || namespaceOf(key) === namespace),
+      );
       if (found.length === 1) return found[0];
     }
     return models

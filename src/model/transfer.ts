@@ -25,7 +25,10 @@ const port = { protocol: z.int().min(0).max(255), port: z.int().min(0).max(65_53
 
 export const modelFile = z.strictObject({
   format: z.literal("tidesman-model"),
-  version: z.literal(1),
+  version: z.literal(
+    1,
+    "is of another version of the file, which this one does not read; it reads version 1",
+  ),
   key: z.string().regex(/^[\w+.-]+:[0-9a-f]+(@[\w.-]+)?$/, "is no image digest"),
   image: z.string().max(512),
   exportedAt: time,

@@ -57,7 +57,31 @@ t.test("a listener is told once, with its process", async (t) => {
   t.strictSame(w.taken(), ["1 17 127.0.0.1 80 nginx"]);
   w.ports.retell();
   w.ports.scan();
+  t.strictSame(
+    w.told.map(({ again }) => again),
+    [true, true, true],
+  );
   t.equal(w.taken().length, 3);
+});
+
+t.test("what is told again does not have to settle, and what went meanwhile is new", async (t) => {
+  const w = new World();
+  w.add(ONE, 10, 100);
+  w.set(10, on(17, "0.0.0.0", 40_000), on(6, "0.0.0.0", 80));
+  w.ports.scan();
+  w.clock.advance(30_000);
+  w.ports.scan();
+  t.equal(w.taken().length, 2);
+  w.ports.retell();
+  w.ports.retell();
+  w.set(10, on(17, "0.0.0.0", 40_000));
+  w.ports.scan();
+  w.set(10, on(17, "0.0.0.0", 40_000), on(6, "0.0.0.0", 80));
+  w.ports.scan();
+  t.strictSame(
+    w.told.map(({ port, again }) => `${port} ${again}`),
+    ["40000 true", "80 false"],
+  );
 });
 
 t.test("one that was away for long is told again, one that was away for a moment is not", async (t) => {

@@ -12,7 +12,15 @@ t.test("a listener as a finding", async (t) => {
     const event = listening(profile, `0.0.0.0:${port}/6`);
     const decision = policy.decide(event);
     const process = held ? processOf(11, "nc", ONE, 100) : null;
-    const listener = { container: ONE, protocol: 6, port, address: bytesOf("0.0.0.0"), uid: 0, process };
+    const listener = {
+      container: ONE,
+      protocol: 6,
+      port,
+      address: bytesOf("0.0.0.0"),
+      uid: 0,
+      process,
+      again: false,
+    };
     return listenerFinding(listener, { decision, message: describe(decision, event), time: 5 });
   };
   t.equal(find(80, true), null);

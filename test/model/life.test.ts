@@ -1,76 +1,8 @@
-import t, { type Test } from "tap";
-import { ManualClock } from "../../src/clock.ts";
-import { ARCHIVE_TIME, type ModelSnapshot } from "../../src/model/model.ts";
-import { type ModelDetail, ModelStore } from "../../src/model/store.ts";
-import { modelFile } from "../../src/model/transfer.ts";
-import type { ContainerFacts, Observation } from "../../src/policy/types.ts";
-
-const HOUR = 3_600_000;
-const DAY = 24 * HOUR;
-const OLD = "sha256:aa11aa11";
-const NEW = "sha256:bb22bb22";
-
-function container(imageDigest = OLD, image = "docker.io/library/shop:1"): ContainerFacts {
-  return { id: `c-${imageDigest}`, name: "c", image, imageDigest, namespace: null, labels: {} };
-}
-
-interface World {
-  readonly clock: ManualClock;
-  readonly told: ModelSnapshot[];
-  readonly removed: string[];
-  store: ModelStore;
-  /** Looks names up, now. */
-  look(model: string, ...names: string[]): void;
-  /** `state`, with ` learning` behind it where observations are learned. */
-  state(model?: string): string;
-  show(model?: string): ModelDetail;
-  restart(meanwhile?: () => void): void;
-}
-
-function world(t: Test): World {
-  const clock = new ManualClock(1_000_000);
-  const told: ModelSnapshot[] = [];
-  const removed: string[] = [];
-  const file = `${t.testdir()}/models.db`;
-  const open = (): ModelStore =>
-    new ModelStore({
-      file,
-      clock,
-      learningTime: HOUR,
-      trialTime: DAY,
-      onChange: (snapshot) => told.push(snapshot),
-      onRemove: (key) => removed.push(key),
-      onNotice: (message) => t.fail(message),
-    });
-  const w: World = {
-    clock,
-    told,
-    removed,
-    store: open(),
-    look(model, ...names) {
-      const time = clock.now();
-      w.store.observe(
-        names.map((name): Observation => ({ kind: "name", model, container: "c1", name, time })),
-      );
-    },
-    state(model = OLD) {
-      const found = w.store.snapshot().find(({ key }) => key === model);
-      return found === undefined ? "gone" : `${found.state}${found.learning ? " learning" : ""}`;
-    },
-    show(model = OLD) {
-      const detail = w.store.show(model);
-      if (detail === undefined) throw new Error(`no model ${model}`);
-      return detail;
-    },
-    restart(meanwhile) {
-      w.store.close();
-      meanwhile?.();
-      w.store = open();
-    },
-  };
-  t.teardown(() => w.store.close());
-  return w;
-}
+import fc from "fast-check";
+import t from "tap";
+import { ARCHIVE_TIME, Model } from "../../src/model/model.ts";
+import { exportModel, importEntries, modelFile } from "../../src/model/transfer.ts";
+import { container, DAY, HOUR, NEW, OLD, world } from "./world.ts";
 
 t.test("on trial, what is new leads back to learning; afterwards it is refused", async (t) => {
   const w = world(t);
@@ -258,43 +190,6 @@ t.test("a model that is removed is told, once", async (t) => {
   t.strictSame(w.removed, [OLD]);
 });
 
-t.test("a clock that is set ends neither a trial nor an archived model before its time", async (t) => {
-  const w = world(t);
-  w.store.running([container(), container(NEW)]);
-  w.look(OLD, "a.shop.example");
-  w.clock.advance(HOUR);
-  w.store.running([container()]);
-  // The hardware clock was wrong, and the network sets it right.
-  w.clock.set(Date.UTC(2026, 10, 24));
-  w.clock.advance(HOUR);
-  t.equal(w.state(), "active learning");
-  t.equal(w.state(NEW), "archived");
-  w.look(OLD, "b.shop.example");
-  t.equal(w.state(), "learning learning", "what is new still leads back");
-  w.clock.advance(HOUR);
-  w.clock.set(1_000);
-  w.clock.advance(HOUR);
-  w.look(OLD, "c.shop.example");
-  t.equal(w.state(), "learning learning", "also by a clock that was set back");
-  w.clock.advance(HOUR);
-  w.clock.advance(DAY);
-  t.equal(w.state(), "active", "and the trial is as long as it was to be");
-  t.equal(w.state(NEW), "gone");
-});
-
-t.test("a trial that began by a wrong clock lasts a trial's time after a restart", async (t) => {
-  const w = world(t);
-  w.store.running([container()]);
-  w.clock.set(Date.UTC(2126, 0, 1));
-  w.clock.advance(HOUR);
-  w.restart(() => w.clock.set(Date.UTC(2026, 10, 24)));
-  w.store.running([container()]);
-  w.clock.advance(DAY - 1000);
-  t.equal(w.state(), "active learning");
-  w.clock.advance(1000);
-  t.equal(w.state(), "active");
-});
-
 t.test("what an operator expanded stays apart in the models that begin from it", async (t) => {
   const w = world(t);
   w.store.running([container()]);
@@ -344,4 +239,43 @@ t.test("no flood of tenants or of odd labels, at any depth", async (t) => {
   w2.store.running([container()]);
   w2.look(OLD, ...Array.from({ length: 200 }, (_, index) => `\\000x${index}.cdn.example.com`));
   t.equal(w2.show().names, 1);
+});
+
+t.test("a key as `models list` prints it finds its model, also in a namespace", async (t) => {
+  const w = world(t);
+  w.store.running([
+    { ...container(), namespace: "shop" },
+    { ...container(), id: "c2", namespace: "test" },
+  ]);
+  t.equal(w.store.show("aa11aa@shop")?.key, `${OLD}@shop`);
+  t.equal(w.store.show("sha256:aa11aa@test")?.key, `${OLD}@test`);
+  t.equal(w.store.show("aa11aa@other"), undefined);
+  t.equal(w.store.show("aa11aa"), undefined, "two fit");
+});
+
+t.test("whatever a model learned, its file is taken, with all of it", async (t) => {
+  const label = fc.oneof(
+    fc.constantFrom("www", "shard-7", "\\042", "\\255x", "_sip", "a3f9c2d47b"),
+    fc.stringMatching(/^[a-z0-9_-]{1,12}$/),
+  );
+  const base = fc.constantFrom(
+    "example.com",
+    "bucket.s3.amazonaws.com",
+    "me.github.io",
+    "cluster.local",
+    "co.uk",
+  );
+  const names = fc.array(
+    fc.tuple(fc.array(label, { maxLength: 3 }), base).map(([labels, end]) => [...labels, end].join(".")),
+    { minLength: 1, maxLength: 80 },
+  );
+  fc.assert(
+    fc.property(names, (some) => {
+      const model = Model.begin(OLD, "shop", 1_000);
+      for (const name of some)
+        model.observe({ kind: "name", model: OLD, container: "c1", name, time: 2_000 });
+      const file = modelFile.parse(JSON.parse(JSON.stringify(exportModel(model, 3_000))));
+      t.strictSame(importEntries(file), model.entries());
+    }),
+  );
 });
