@@ -62,6 +62,8 @@ const UPGRADE_2 = `
   PRAGMA user_version = 2;
 `;
 
+/** What SQLite calls a database without a file. */
+const IN_MEMORY = ":memory:";
 /** SQLite result codes (sqlite.org/rescode.html), primary ones. */
 const SQLITE_CORRUPT = 11;
 const SQLITE_NOTADB = 26;
@@ -165,9 +167,11 @@ export class ModelDatabase {
   }
 
   #connect(): [DatabaseSync, Statements] {
-    mkdirSync(dirname(this.#file), { recursive: true, mode: 0o750 });
     // Models tell what containers do: only root may read them. SQLite gives its -wal and -shm the same mode.
-    closeSync(openSync(this.#file, "a", 0o600));
+    if (this.#file !== IN_MEMORY) {
+      mkdirSync(dirname(this.#file), { recursive: true, mode: 0o750 });
+      closeSync(openSync(this.#file, "a", 0o600));
+    }
     const database = new DatabaseSync(this.#file, { timeout: 5_000, enableForeignKeyConstraints: true });
     try {
       database.exec("PRAGMA journal_mode = WAL");

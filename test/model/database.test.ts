@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import t from "tap";
 import { ManualClock } from "../../src/clock.ts";
@@ -81,4 +82,11 @@ t.test("what version 2 adds can be written to a database of version 1", async (t
   const again = open();
   t.match(again.show(KEY), { locked: true, trust: "settled", names: 1, outboundPorts: 1 });
   again.close();
+});
+
+t.test("a database in memory leaves no file", async (t) => {
+  const database = new ModelDatabase(":memory:", new ManualClock(5_000), (message) => t.fail(message));
+  t.strictSame(database.load(), []);
+  database.close();
+  t.equal(existsSync(":memory:"), false);
 });
