@@ -4,6 +4,8 @@ import { createGeneratedNamesDetector } from "../../src/detect/generated-names.t
 import type { Detector, LookupEvent } from "../../src/detect/types.ts";
 import { nameToWire } from "../../src/name.ts";
 
+/** Rounds until code is compiled, and those that are measured. */
+const WARM_ROUNDS = 4;
 const ROUNDS = 5;
 const NAMES = 1000;
 const CONTAINERS = 100;
@@ -84,5 +86,6 @@ function cost(
 }
 
 function median(measure: () => number): number {
+  for (let round = 0; round < WARM_ROUNDS; round++) measure();
   return Array.from({ length: ROUNDS }, measure).sort((a, b) => a - b)[ROUNDS >> 1] ?? 0;
 }
