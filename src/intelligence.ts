@@ -14,13 +14,13 @@ import type { FeedReport } from "./control/types.ts";
 import { version } from "./control/version.ts";
 import { type ErrorCode, TidesmanError } from "./errors.ts";
 import { fetchLists } from "./feed/fetch.ts";
+import { lastGeneration } from "./feed/generations.ts";
 import { openFeeds } from "./feed/index.ts";
 import { type FeedRecord, type FeedRecords, NEW_RECORD, readRecords } from "./feed/record.ts";
 import type { CompiledFeeds, DeclaredFeed, FeedSource } from "./feed/types.ts";
 import {
   approveFeed,
   digestOf,
-  lastGeneration,
   type RollbackOutcome,
   readManifestText,
   rollbackFeeds,

@@ -83,12 +83,12 @@ export function writeGeneration(
   storing(folder, () => {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const file = join(folder, NEW);
-    const descriptor = openSync(file, "w", 0o600);
     try {
-      for (const part of parts) writeAll(descriptor, part);
-      fsyncSync(descriptor);
-    } finally {
-      closeSync(descriptor);
+      writeFile(file, parts);
+    } catch (error) {
+      // A full disk has no room for a part of something either.
+      rmSync(file, { force: true });
+      throw error;
     }
     if (!replaces) keepAsPrevious(folder);
     renameSync(file, join(folder, CURRENT));
@@ -183,6 +183,16 @@ function readBytes(
     done += read;
   }
   return bytes;
+}
+
+function writeFile(file: string, parts: readonly Uint8Array[]): void {
+  const descriptor = openSync(file, "w", 0o600);
+  try {
+    for (const part of parts) writeAll(descriptor, part);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 function writeAll(descriptor: number, bytes: Uint8Array): void {

@@ -7,6 +7,10 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { systemCode, TidesmanError } from "../errors.ts";
 
+/** `state`: what is in force, and what is remembered; held shortly. `fetching`: stored bodies; held while servers answer. */
+export type FeedLock = "state" | "fetching";
+const FILES: Readonly<Record<FeedLock, string>> = { state: "lock", fetching: "fetching.lock" };
+
 /** Milliseconds that a second update waits for the first. */
 const PATIENCE = 15_000;
 /** Primary result codes (sqlite.org/rescode.html): SQLITE_BUSY; SQLITE_PERM, SQLITE_READONLY and SQLITE_CANTOPEN. */
@@ -15,14 +19,14 @@ const DENIED = new Set([3, 8, 14]);
 const DENIED_CODES = new Set(["EACCES", "EPERM", "EROFS"]);
 
 /**
- * Takes the lock of a folder and hands back what releases it. Throws TM_FEED_BUSY when another update goes on too long,
+ * Takes a lock of a folder and hands back what releases it. Throws TM_FEED_BUSY when another update goes on too long,
  * TM_NOT_PERMITTED and TM_STORE.
  */
-export function lockFeeds(folder: string, patience = PATIENCE): () => void {
+export function lockFeeds(folder: string, patience = PATIENCE, lock: FeedLock = "state"): () => void {
   let database: DatabaseSync | undefined;
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    database = new DatabaseSync(join(folder, "lock"), { timeout: patience });
+    database = new DatabaseSync(join(folder, FILES[lock]), { timeout: patience });
     database.exec("BEGIN EXCLUSIVE");
   } catch (error) {
     database?.close();

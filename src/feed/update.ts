@@ -5,23 +5,25 @@
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "../clock.ts";
 import { systemCode, TidesmanError } from "../errors.ts";
-import { type Generation, readGeneration, swapGenerations, writeGeneration } from "./artefact.ts";
+import { readGeneration, swapGenerations, writeGeneration } from "./artefact.ts";
 import { compareEntries, type LearnedName, newlyHit } from "./changes.ts";
 import { compileFeeds, type FeedList } from "./compile.ts";
 import type { FetchOutcome } from "./fetch.ts";
+import { hasSameLists, isSame, lastGeneration, takenSince } from "./generations.ts";
 import { guardNames, subtractInternal } from "./guard.ts";
 import { SEED_LENGTH } from "./hash.ts";
 import { type Admit, readFeedFile, readFeeds } from "./load.ts";
 import { lockFeeds } from "./lock.ts";
 import { afterFetch, isDue, unreadable } from "./look.ts";
-import { type FeedManifest, parseManifest } from "./manifest.ts";
+import { parseManifest } from "./manifest.ts";
 import type { ReadList } from "./parse.ts";
 import { parsePopular } from "./popular.ts";
 import { type FeedRecord, type FeedRecords, NEW_RECORD, readRecords, writeRecords } from "./record.ts";
 import { approve, judge, reject } from "./release.ts";
-import type { CompiledFeeds, DeclaredFeed, FeedStatus } from "./types.ts";
+import type { CompiledFeeds, DeclaredFeed } from "./types.ts";
 
 /** Learned names that an update would newly hit, told at most. */
 const MAX_NEWLY_HIT = 20;
@@ -58,39 +60,60 @@ export interface UpdateOutcome {
 
 /** Throws TM_FEED for the manifest, TM_NOT_FOUND for a feed of `only` that is not in it, TM_USAGE for one that is off, TM_FEED_BUSY, TM_NOT_PERMITTED, TM_STORE. */
 export async function updateFeeds(options: UpdateOptions): Promise<UpdateOutcome> {
+  const looks = options.fetch === "none" ? [] : await look(options);
   const unlock = lockFeeds(options.folder);
   try {
-    // Under the lock: who waited for it does not put back an older manifest than the one before read.
-    const { text, manifest } = readManifestFile(options);
-    for (const name of options.only ?? []) {
-      if (findFeed(manifest.feeds, name).enabled) continue;
-      const why = `feed \`${name}\` is off; set \`enabled: true\` in \`${options.manifest}\``;
-      throw new TidesmanError("TM_USAGE", why);
-    }
-    return await update(manifest, digestOf(Buffer.from(text)), options);
+    return update(looks, options);
   } finally {
     unlock();
   }
 }
 
-async function update(
-  { feeds, popular }: FeedManifest,
-  manifestDigest: string,
-  options: UpdateOptions,
-): Promise<UpdateOutcome> {
+interface Look {
+  readonly feed: DeclaredFeed;
+  readonly outcome: FetchOutcome;
+}
+
+/** Fetches what is wanted. A server may take its time, and no rollback and no start of a daemon waits for that. */
+async function look(options: UpdateOptions): Promise<readonly Look[]> {
+  const unlock = lockFeeds(options.folder, undefined, "fetching");
+  try {
+    const { feeds } = readWanted(options).manifest;
+    const known = readRecords(options.folder);
+    const wanted = feeds.filter((feed) => isWanted(feed, recordOf(known, feed.name), options));
+    if (wanted.length === 0) return [];
+    const outcomes = await options.fetchLists(wanted);
+    return wanted.flatMap((feed) => {
+      const outcome = outcomes.get(feed.name);
+      return outcome === undefined ? [] : [{ feed, outcome }];
+    });
+  } finally {
+    unlock();
+  }
+}
+
+function update(looks: readonly Look[], options: UpdateOptions): UpdateOutcome {
   const { folder, clock, onStep } = options;
+  // Under the lock: who waited for it does not put back an older manifest than the one before read.
+  const { text, manifest } = readWanted(options);
+  const { feeds, popular } = manifest;
+  const manifestDigest = digestOf(Buffer.from(text));
   const warnings: string[] = [];
   const { generation: before, inForce } = lastGeneration(folder, warnings);
   const stored = readRecords(folder);
   const known: Record<string, FeedRecord> = {};
-  for (const { name } of feeds) known[name] = Object.hasOwn(stored, name) ? stored[name]! : NEW_RECORD;
+  for (const { name } of feeds) known[name] = recordOf(stored, name);
   const records = { ...known };
-  const wanted = feeds.filter((feed) => isWanted(feed, records[feed.name]!, options));
-  const outcomes = wanted.length === 0 ? new Map<string, FetchOutcome>() : await options.fetchLists(wanted);
   const now = clock.now();
+  const outcomes = new Map<string, FetchOutcome>();
   for (const feed of feeds) {
-    const outcome = outcomes.get(feed.name);
-    if (outcome !== undefined) records[feed.name] = afterFetch(feed, records[feed.name]!, outcome, now);
+    // A manifest that changed meanwhile may ask for another list than was fetched.
+    const look = looks.find(
+      (one) => one.feed.name === feed.name && isDeepStrictEqual(one.feed.remote, feed.remote),
+    );
+    if (look === undefined) continue;
+    outcomes.set(feed.name, look.outcome);
+    records[feed.name] = afterFetch(feed, records[feed.name]!, look.outcome, now);
   }
 
   onStep?.("reading lists");
@@ -158,7 +181,7 @@ export function approveFeed(options: Pick<UpdateOptions, "manifest" | "folder">,
   const unlock = lockFeeds(options.folder);
   try {
     const records = readRecords(options.folder);
-    const record = Object.hasOwn(records, name) ? records[name]! : NEW_RECORD;
+    const record = recordOf(records, name);
     if (record.standing.candidate === null) {
       throw new TidesmanError("TM_NOT_FOUND", `no list of feed \`${name}\` waits for approval`);
     }
@@ -190,7 +213,7 @@ export function rollbackFeeds(folder: string): RollbackOutcome {
       const now = taken.feeds.statuses.find((status) => status.name === name)?.digest;
       if (digest === undefined || digest === now) continue;
       differing.push(name);
-      const record = Object.hasOwn(records, name) ? records[name]! : NEW_RECORD;
+      const record = recordOf(records, name);
       records[name] = {
         ...record,
         state: "held",
@@ -207,24 +230,19 @@ export function rollbackFeeds(folder: string): RollbackOutcome {
   }
 }
 
-export interface LastGeneration {
-  /** The one in force, or the one before it where that is not there or cannot be read; null when there is none. */
-  readonly generation: Generation | null;
-  readonly inForce: boolean;
+function recordOf(records: FeedRecords, name: string): FeedRecord {
+  return Object.hasOwn(records, name) ? records[name]! : NEW_RECORD;
 }
 
-/** `warnings`: takes why a generation cannot be read. Throws TM_NOT_PERMITTED. */
-export function lastGeneration(folder: string, warnings: string[]): LastGeneration {
-  for (const which of ["current", "previous"] as const) {
-    try {
-      const generation = readGeneration(folder, which);
-      if (generation !== null) return { generation, inForce: which === "current" };
-    } catch (error) {
-      if (!(error instanceof TidesmanError) || error.code === "TM_NOT_PERMITTED") throw error;
-      warnings.push(error.message);
-    }
+/** The manifest, with all that is asked for in it. */
+function readWanted(options: UpdateOptions) {
+  const read = readManifestFile(options);
+  for (const name of options.only ?? []) {
+    if (findFeed(read.manifest.feeds, name).enabled) continue;
+    const why = `feed \`${name}\` is off; set \`enabled: true\` in \`${options.manifest}\``;
+    throw new TidesmanError("TM_USAGE", why);
   }
-  return { generation: null, inForce: false };
+  return read;
 }
 
 /** Throws TM_FEED, TM_NOT_PERMITTED. */
@@ -333,44 +351,15 @@ function popularNames(files: readonly string[], warnings: string[]): ReadonlySet
   const all = new Set<string>();
   for (const file of files) {
     try {
-      for (const name of parsePopular(readFileSync(file)).names) all.add(name);
+      const { names, refused, samples } = parsePopular(readFileSync(file));
+      for (const name of names) all.add(name);
+      if (names.size === 0 && refused > 0) warnings.push(`\`${file}\` holds no popular name: ${samples[0]}`);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       warnings.push(`the popular names of \`${file}\` cannot be read: ${why}`);
     }
   }
   return all;
-}
-
-/** Whether the lists are, to every decision, what was compiled before. */
-function isSame(before: CompiledFeeds, lists: readonly FeedList[]): boolean {
-  if (before.sources.length !== lists.length) return false;
-  return lists.every(({ source, status }, index) => {
-    const known = before.sources[index]!;
-    const was = before.statuses[index]!;
-    return (
-      JSON.stringify(known) === JSON.stringify(source) &&
-      was.digest === status.digest &&
-      was.entries === status.entries &&
-      (was.error === null) === (status.error === null)
-    );
-  });
-}
-
-/** Whether every feed has the list that it had, whatever else is said of it. */
-function hasSameLists(before: CompiledFeeds, lists: readonly FeedList[]): boolean {
-  const had = new Set(before.statuses.map(listKey).filter((key) => key !== null));
-  const has = lists.map(({ status }) => listKey(status)).filter((key) => key !== null);
-  return had.size === has.length && has.every((key) => had.has(key));
-}
-
-function takenSince(before: CompiledFeeds | undefined, { statuses }: CompiledFeeds): string[] {
-  const had = new Set(before?.statuses.map(listKey));
-  return statuses.filter((status) => status.entries > 0 && !had.has(listKey(status))).map(({ name }) => name);
-}
-
-function listKey({ name, kind, digest }: FeedStatus): string | null {
-  return digest === undefined ? null : `${name} ${kind} ${digest}`;
 }
 
 /** The seed of a generation goes on: the same lists give the same bytes. */

@@ -1,6 +1,6 @@
 /** What is remembered between updates: what a clock, an operator or a broken disk does to it. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import t from "tap";
@@ -201,6 +201,48 @@ t.test("the manifest is read under the lock: who waited for it does not put back
   await t.rejects(world.update(), { code: "TM_STORE" }, "nothing was read of it yet");
 });
 
+t.test("while servers answer, one can approve, roll back and start", async (t) => {
+  const world = new World(t, ONE);
+  await twice(world);
+  let busy: unknown;
+  const { records } = await world.update({
+    fetchLists: async () => {
+      t.strictSame(rollbackFeeds(world.folder).feeds, ["one"]);
+      t.match((await world.update({ fetch: "none" })).records.one, { state: "held" });
+      approveFeed(world, "one");
+      rollbackFeeds(world.folder);
+      t.strictSame(rollbackFeeds(world.folder).feeds, ["one"]);
+      try {
+        lockFeeds(world.folder, 10, "fetching");
+      } catch (error) {
+        busy = error;
+      }
+      return new Map([["one", { kind: "unchanged" as const }]]);
+    },
+  });
+  t.match(busy, { code: "TM_FEED_BUSY" }, "but not fetch");
+  t.match(records.one, { state: "held" }, "what was rolled back meanwhile stays out");
+  t.strictSame(inFolder(world), ["first"]);
+});
+
+t.test("what was fetched of another source than the manifest names by then is no look at that", async (t) => {
+  const world = new World(t, ONE);
+  const { records } = await world.update({
+    fetchLists: async () => {
+      world.write(ONE.replace("/n", "/other"));
+      return new Map([["one", { kind: "failed" as const, message: "gone", retryAfter: null }]]);
+    },
+  });
+  t.match(records.one, { source: null, failures: 0, state: "notFetched" });
+});
+
+t.test("a file of popular names that holds none is told", async (t) => {
+  const world = new World(t, ONE);
+  writeFileSync(join(dirname(world.manifest), "popular.txt"), '"rank","name"\n"1","popular.example"\n');
+  world.served.set("one", "popular.example\n");
+  t.match((await world.update()).warnings, [/popular\.txt` holds no popular name: line 1: /]);
+});
+
 t.test("a folder that is a file is no question of rights", async (t) => {
   const file = join(t.testdir({ state: "" }), "state");
   t.throws(() => lockFeeds(join(file, "feeds"), 10), { code: "TM_STORE", message: /ENOTDIR/ });
@@ -212,16 +254,27 @@ t.test("a folder that is a file is no question of rights", async (t) => {
   });
 });
 
-t.test("records are whole, or as they were, when there is no room", async (t) => {
+/** Code of the error that `call`, of a module of src/feed, ends with where no file may have more than one block. */
+function withoutRoom(module: string, call: string): string {
+  const file = fileURLToPath(new URL(`../../src/feed/${module}`, import.meta.url));
+  const script = `
+    const all = await import(${JSON.stringify(file)});
+    try { ${call} } catch (error) { console.log(error.code); }`;
+  // The first write ends at the limit, the next one fails.
+  const shell = 'ulimit -f 1; exec "$0" --input-type=module -e "$1"';
+  return execFileSync("sh", ["-c", shell, process.execPath, script], { encoding: "utf8" }).trim();
+}
+
+t.test("records and generations are whole, or as they were, when there is no room", async (t) => {
   const folder = t.testdir();
   writeRecords(folder, { one: NEW_RECORD });
-  const record = fileURLToPath(new URL("../../src/feed/record.ts", import.meta.url));
-  const script = `
-    const { NEW_RECORD, writeRecords } = await import(${JSON.stringify(record)});
-    const many = Object.fromEntries(Array.from({ length: 100 }, (_, index) => ["feed" + index, NEW_RECORD]));
-    try { writeRecords(${JSON.stringify(folder)}, many); } catch (error) { console.log(error.code); }`;
-  // A file may have one block: the first write ends there, the next one fails.
-  const shell = 'ulimit -f 1; exec "$0" --input-type=module -e "$1"';
-  t.equal(execFileSync("sh", ["-c", shell, process.execPath, script], { encoding: "utf8" }), "TM_STORE\n");
+  const path = JSON.stringify(folder);
+  const many = `Object.fromEntries(Array.from({ length: 100 }, (_, index) => ["feed" + index, all.NEW_RECORD]))`;
+  t.equal(withoutRoom("record.ts", `all.writeRecords(${path}, ${many})`), "TM_STORE");
   t.strictSame(Object.keys(readRecords(folder)), ["one"]);
+  const large = "new SharedArrayBuffer(100_000)";
+  const feeds = `{ sources: [], statuses: [], domains: ${large}, addresses: ${large} }`;
+  const generation = `{ builtAt: 0, manifest: "", feeds: ${feeds} }`;
+  t.equal(withoutRoom("artefact.ts", `all.writeGeneration(${path}, ${generation})`), "TM_STORE");
+  t.notOk(existsSync(join(folder, "new.feeds")));
 });
