@@ -34,6 +34,12 @@ export interface ReloadError {
   readonly message: string;
 }
 
+type FeedFacts = Pick<StoredFeeds, "builtAt" | "records">;
+
+function factsOf({ builtAt, records }: StoredFeeds): FeedFacts {
+  return { builtAt, records };
+}
+
 export class Revisions {
   readonly #options: RevisionsOptions;
   #read: ReadPolicy;
@@ -42,12 +48,13 @@ export class Revisions {
   #loadedAt: number;
   #lastError: ReloadError | null = null;
   #turn: Promise<unknown> = Promise.resolve();
-  #stored: StoredFeeds | null;
+  /** What is known of the feeds in force; not the feeds as read again, which would lie in memory twice. */
+  #stored: FeedFacts | null;
 
   private constructor(options: RevisionsOptions, read: ReadPolicy, stored: StoredFeeds | null) {
     this.#options = options;
     this.#read = read;
-    this.#stored = stored;
+    this.#stored = stored === null ? null : factsOf(stored);
     this.#snapshot = { revision: 1, policy: read.policy, feeds: stored?.feeds ?? noFeeds(randomBytes(8)) };
     this.#policy = this.#compile();
     this.#loadedAt = options.clock.now();
@@ -127,11 +134,10 @@ export class Revisions {
       if (stored === null) {
         throw new TidesmanError("TM_FEED", "there are no compiled feeds; run `tidesman feeds update`");
       }
-      const before = this.#stored?.builtAt;
-      this.#stored = stored;
-      if (stored.builtAt !== before) {
+      if (stored.builtAt !== this.#stored?.builtAt) {
         await this.#install({ policy: this.#snapshot.policy, feeds: stored.feeds });
       }
+      this.#stored = factsOf(stored);
       return this.feedReports();
     });
   }

@@ -50,7 +50,7 @@ export function define(program: Command, attach: Attach): void {
     .addHelpText("after", "\nExit status 1 when it is listed.");
   const rollback = feeds
     .command("rollback")
-    .description("put the feeds before the latest update in force again")
+    .description("put the lists before the latest change in force again")
     .option(...JSON_OPTION);
   const approve = feeds
     .command("approve <name>")

@@ -49,7 +49,8 @@ export class Progress {
 
   #draw(text: string): void {
     if (this.#terminal.isTTY !== true) return;
-    const width = (this.#terminal.columns ?? 80) - 1;
+    // A terminal that does not know its size says 0.
+    const width = (this.#terminal.columns || 80) - 1;
     this.#terminal.write(`\r\u001b[K${text.slice(0, width)}`);
     this.#drawn = true;
   }
