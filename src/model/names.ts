@@ -87,11 +87,12 @@ export class LearnedNames extends Entries<string, NameEntry> {
     return true;
   }
 
-  /** Puts the names behind a wildcard in its place, and leaves its parent apart from now on; false: no such entry. */
+  /** Puts the names behind a wildcard in its place, and leaves its parent apart from now on; false: there are none. */
   expand(wildcard: string): boolean {
     const entry = this.get(wildcard);
     if (entry === undefined || !wildcard.startsWith("*.")) return false;
     const { members = [], ...sightings } = entry;
+    if (members.length === 0) return false;
     this.remove(wildcard);
     this.#apart.add(wildcard.slice(2));
     for (const name of members) this.put(name, { ...sightings, name });

@@ -249,7 +249,7 @@ export class ModelStore {
 
   /**
    * Does what an operator wants done to the model that `show` would show. Undefined: there is none. Throws TM_USAGE for a
-   * locked model, and TM_NOT_FOUND for an entry that it does not hold.
+   * locked model and for an entry that cannot be expanded, and TM_NOT_FOUND for an entry that it does not hold.
    */
   change(wanted: string, change: ModelChange): ModelSummary | undefined {
     this.#addRunTime();
@@ -486,7 +486,7 @@ export class ModelStore {
   }
 }
 
-/** Throws TM_NOT_FOUND when there is no such entry. */
+/** Throws TM_NOT_FOUND when there is no such entry, TM_USAGE when it stands for no names. */
 function changeEntry(model: Model, action: "forget" | "expand", text: string): void {
   const entry = text
     .trim()
@@ -494,6 +494,12 @@ function changeEntry(model: Model, action: "forget" | "expand", text: string): v
     .replace(/(?<=[^.])\.$/, "");
   if (action === "forget" ? model.forget(entry) : model.expand(entry)) return;
   const covering = model.covering(entry);
+  if (action === "expand" && covering === entry) {
+    const why = entry.startsWith("*.")
+      ? `of the names behind \`${entry}\` none is known; forget it instead`
+      : `\`${entry}\` is no wildcard`;
+    throw new TidesmanError("TM_USAGE", why);
+  }
   const hint =
     covering === null || covering === entry
       ? ""

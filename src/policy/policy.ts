@@ -26,7 +26,8 @@
  * them does. `outboundAddresses.denied` is not applied here: the connection itself will meet it.
  *
  * Weak points, knowingly: a name allowed by list may lead anywhere the deny lists do not name; a connection is judged by
- * address and port, and the names it was resolved from are told but do not change the verdict.
+ * address and port, and the names it was resolved from are told but do not change the verdict (an allowed name only keeps its
+ * resolver from being one for encrypted lookups).
  *
  * Detections (rebinding, encrypted DNS, generated names) join as further candidates of their event, each with the effect
  * that its field of the rule names; they outrank neither a deny nor a feed of the same effect (see findings.ts).
@@ -36,8 +37,8 @@
  * Length: the order of all kinds of events is the contract, and would be lost between files.
  */
 import { formatAddress } from "../address.ts";
-import { wireToName } from "../name.ts";
-import type { NameMatch } from "./domains.ts";
+import { nameToWire, wireToName } from "../name.ts";
+import type { NameMatch, NameMatcher } from "./domains.ts";
 import { encryptedDNS } from "./encrypted-dns.ts";
 import {
   type Candidate,
@@ -323,10 +324,11 @@ class CompiledPolicy implements Policy {
     const unexpected = deviates && portDenied === null && portAllowed === null && allowed === null;
     const unresolved =
       network.unresolved !== "disable" && event.internet && event.names.length === 0 && allowed === null;
-    const past =
+    const around =
       ported && protocol !== SCTP && network.effect !== "disable" && allowed === null && portAllowed === null
         ? encryptedDNS(destination, port, event.names)
         : null;
+    const past = around === null || allowsOneOf(profile.dns.allowed, event.names) ? null : around;
     if (
       denied === null &&
       hits.length === 0 &&
@@ -461,6 +463,15 @@ const FAILED_AS: Readonly<Record<(PolicyEvent | SocketEvent)["kind"], AttackType
 
 /** Stands for "no model" where an object is needed. */
 const NO_MODEL: object = {};
+
+/** Whether a list allows one of the names that an address was resolved from. */
+function allowsOneOf(allowed: NameMatcher | null, names: readonly string[]): boolean {
+  if (allowed === null) return false;
+  return names.some((name) => {
+    const wire = nameToWire(name);
+    return wire !== null && allowed.find(wire) !== null;
+  });
+}
 
 function allowedAddress(match: AddressMatch): Reason {
   return { kind: "allowed", list: "network.outboundAddresses.allowed", ...match };

@@ -279,3 +279,19 @@ t.test("whatever a model learned, its file is taken, with all of it", async (t) 
     }),
   );
 });
+
+t.test("what stands for no known names is not expanded", async (t) => {
+  const w = world(t);
+  w.store.running([container()]);
+  w.look(OLD, "www.example.org", ...Array.from({ length: 6 }, (_, index) => `s${index}.example.com`));
+  const file = modelFile.parse(JSON.parse(JSON.stringify(w.store.export(OLD))));
+  const names = file.names.map(({ members: _, ...entry }) => entry);
+  w.store.import({ ...file, names });
+  w.store.change(OLD, { action: "unlock" });
+  for (const [entry, message] of [
+    ["*.example.com", /forget it instead/],
+    ["www.example.org", /is no wildcard/],
+  ] as const)
+    t.throws(() => w.store.change(OLD, { action: "expand", entry }), { code: "TM_USAGE", message });
+  t.equal(w.show().names, 2);
+});

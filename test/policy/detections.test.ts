@@ -88,6 +88,7 @@ t.test("a public name that leads inside", async (t) => {
 
 t.test("lookups that go past the proxy", async (t) => {
   const { policy, profile } = rule({
+    dns: { effect: "disable", allowed: [".nextdns.io"] },
     network: {
       effect: "prevent",
       outboundAddresses: { allowed: ["9.9.9.9"] },
@@ -115,6 +116,8 @@ t.test("lookups that go past the proxy", async (t) => {
   t.equal(connect("8.8.8.8", 80), "null null allow");
   t.equal(connect("9.9.9.9", 853), "null null allow", "an allowed address");
   t.equal(connect("198.51.100.1", 443, 6, ["shop.example"]), "null null allow");
+  t.equal(connect("198.51.100.1", 443, 6, ["dns.nextdns.io"]), "null null allow", "an allowed name");
+  t.equal(connect("198.51.100.1", 853, 6, ["a.dns.nextdns.io"]), "null null allow", "whatever the port");
 });
 
 t.test("other feeds, the same rules", async (t) => {
