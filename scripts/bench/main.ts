@@ -10,6 +10,7 @@ import { measureHolding } from "./holding.ts";
 import { type Comparison, compareWithDnsmasq } from "./lookups.ts";
 import { measurePackets } from "./packets.ts";
 import { measurePortScan } from "./port-scan.ts";
+import { measureWatchers } from "./watchers.ts";
 
 const { values } = parseArgs({
   options: { rounds: { type: "string", default: "5" }, seconds: { type: "string", default: "2" } },
@@ -78,6 +79,17 @@ row(
 );
 row("port scans: known target", number.format(scans.repeated));
 row("  first contact: answered, failed", `${number.format(scans.answered)}, ${number.format(scans.failed)}`);
+
+const watchers = measureWatchers();
+row("rebinding: one address of an answer", watchers.rebinding.toFixed(1));
+row("encrypted DNS: one connection", watchers.encryptedDNS.toFixed(1));
+row("raw sockets: one line of the trace", number.format(watchers.trace));
+row("incidents: one finding", number.format(watchers.incidents));
+if (watchers.listeners !== null && watchers.rawTables !== null && watchers.share !== null) {
+  row("listening ports: a look into a namespace (µs)", watchers.listeners.toFixed(1));
+  row("raw sockets: a look into its tables (µs)", watchers.rawTables.toFixed(1));
+  row("  of a core for 200 namespaces", `${(watchers.share * 100).toFixed(2)} %`);
+}
 
 feeds(measureFeeds(1));
 feeds(measureFeeds(5));

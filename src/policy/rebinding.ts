@@ -23,11 +23,11 @@ const PRIVATE_ZONES: ReadonlySet<string> = new Set([
   ...["arpa", "alt", "onion", "invalid", "consul", "docker", "svc", "cluster", "domain", "mail"],
 ]);
 
-/** NAT64 prefix 64:ff9b::/96 (RFC 6052), behind which an IPv4 address stands. */
 /** First bytes of addresses inside, IPv4 and IPv6 in one: nearly all others are told by them. */
 const FIRST: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) =>
   [0, 10, 100, 127, 169, 172, 192, 0xfc, 0xfd, 0xfe].includes(byte) ? 1 : 0,
 );
+/** NAT64 prefix 64:ff9b::/96 (RFC 6052), behind which an IPv4 address stands. */
 const NAT64 = [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
 const embedded = new Uint8Array(4);
 
