@@ -7,6 +7,8 @@ import type { DeclaredFeed, RemoteList } from "./types.ts";
 
 /** Wait behind failed looks, doubled with each, at most the feed's interval; milliseconds. */
 const FIRST_RETRY = 5 * 60_000;
+/** Longest time that a server is left alone for because it asked for that, where the interval is shorter; milliseconds. */
+const MAX_PEACE = 24 * 3_600_000;
 /** A timer that fires a little early finds a feed due all the same: this share of its interval. */
 const EARLY = 0.05;
 
@@ -16,8 +18,13 @@ export function isDue(feed: DeclaredFeed, record: FeedRecord, now: number): bool
   if (record.source !== sourceOf(feed.remote)) return true;
   // A body that somebody took away is not waited for; one that could not be fetched is.
   if (record.failures === 0 && !existsSync(feed.path)) return true;
-  // Due later than a whole interval from now: the clock was set back, or the interval was longer then.
-  return now >= record.dueAt - feed.interval * EARLY || record.dueAt > now + feed.interval;
+  // Due later than it can be from now: the clock was set back, or the interval was longer then.
+  const latest = now + (record.failures === 0 ? feed.interval : longestWait(feed));
+  return now >= record.dueAt - feed.interval * EARLY || record.dueAt > latest;
+}
+
+function longestWait({ interval }: DeclaredFeed): number {
+  return Math.max(interval, MAX_PEACE);
 }
 
 function sourceOf({ protocol, url }: RemoteList): string {
@@ -36,14 +43,15 @@ export function afterFetch(
   if (outcome.kind !== "failed") {
     return { ...record, goodAt: now, dueAt: now + feed.interval, failures: 0, message: null };
   }
-  const wait = outcome.retryAfter ?? FIRST_RETRY * 2 ** Math.min(record.failures, 16);
+  const backoff = Math.min(FIRST_RETRY * 2 ** Math.min(record.failures, 16), feed.interval);
+  const wait = Math.max(backoff, Math.min(outcome.retryAfter ?? 0, longestWait(feed)));
   return {
     ...record,
     state: "failed",
     message: outcome.message,
     // A clock that was set back does not keep the feed fresh until it is there again.
     goodAt: record.goodAt === null ? null : Math.min(record.goodAt, now),
-    dueAt: now + Math.min(wait, feed.interval),
+    dueAt: now + wait,
     failures: record.failures + 1,
   };
 }

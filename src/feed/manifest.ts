@@ -65,6 +65,8 @@ const REMOTE_KEYS = ["protocol", "interval", "authentication", "timeout", "maxSi
 const PROTOCOL_FORMATS = { http: undefined, taxii: "stix", misp: "misp" } as const;
 /** Formats in which URLs stand. */
 const URL_FORMATS = ["auto", "plain", "urlhaus", "threatfox", "misp", "stix"];
+/** A `key` of a URL is a secret from this length on; shorter ones name a list. */
+const SECRET_LENGTH = 16;
 /** Parameters of a URL that are secrets by their name. */
 const SECRET_PARAMETER =
   /^(?:api[-_]?key|auth[-_]?key|auth|(?:access[-_]?|auth[-_]?)?token|secret|passw(?:or)?d)$/i;
@@ -182,7 +184,11 @@ function urlTrouble(url: string): string | null {
   if (parsed.username !== "" || parsed.password !== "")
     return "has a user or a password in it; name them under `authentication`: { user: NAME, file: FILE }";
   if (url.includes("#")) return "has a fragment (`#`), which no server sees; leave it out";
-  const secret = [...parsed.searchParams.keys()].find((name) => SECRET_PARAMETER.test(name));
+  const [secret] =
+    [...parsed.searchParams].find(
+      ([name, value]) =>
+        SECRET_PARAMETER.test(name) || (/(?:^|[-_])key$/i.test(name) && value.length >= SECRET_LENGTH),
+    ) ?? [];
   if (secret === undefined) return null;
   return `has a secret in it (\`${secret}\`); name it under \`authentication\`: { query: ${secret}, file: FILE }`;
 }

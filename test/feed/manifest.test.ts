@@ -160,6 +160,7 @@ t.test("addresses of lists", async (t) => {
     ["file:///etc/passwd", /url: has a scheme that is not fetched; .*`path`/],
     ["lists.example/a", /url: is no URL/],
     ["https://lists.example/a b", /url: is no URL/],
+    [`https://lists.example/?list=1&key=${"k".repeat(16)}`, /url: has a secret in it \(`key`\)/],
     ["https://lists.example/?token=x", /url: has a secret in it \(`token`\); .*`authentication`/],
   ] as const) {
     t.match(problems(`url: "${url}"`).join("\n"), wanted);

@@ -115,6 +115,26 @@ t.test("another URL is asked at once, and so is one whose body is gone", async (
   t.equal(world.fetched.length, 4, "an interval that became shorter counts at once");
 });
 
+t.test("a server that asked to be left alone is, for a day at most", async (t) => {
+  const world = new World(t, ONE.replace("kind", "interval: 5m, kind"));
+  const asks = async (retryAfter: number): Promise<number> => {
+    const { records } = await world.update({
+      fetchLists: async () =>
+        new Map([["one", { kind: "failed" as const, message: "answered 429", retryAfter }]]),
+    });
+    return records.one!.dueAt - world.clock.now();
+  };
+  t.equal(await asks(0), 5 * 60_000);
+  t.equal(await asks(240 * HOUR), 24 * HOUR);
+  t.equal(await asks(3 * HOUR), 3 * HOUR);
+  world.clock.advance(2 * HOUR);
+  await world.update({ fetch: "due" });
+  t.strictSame(world.fetched, [], "not before that");
+  world.clock.advance(HOUR);
+  await world.update({ fetch: "due" });
+  t.strictSame(world.fetched, [["one"]]);
+});
+
 t.test("a clock that was set back", async (t) => {
   const world = new World(t, ONE);
   world.clock.advance(10_000 * HOUR);
