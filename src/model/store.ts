@@ -30,6 +30,8 @@ export const FLUSH_INTERVAL = 1000;
  * apart.
  */
 const MOST_RUN_TIME = 30_000;
+/** Keys that are named where a text fits several. */
+const MAX_TOLD = 4;
 /** A clock that moved by more than this against the monotonic one was set; milliseconds. */
 const CLOCK_SET = 1000;
 /** How far back the ports that a scanning container taught are put down to its scan; milliseconds. */
@@ -230,7 +232,8 @@ export class ModelStore {
 
   /**
    * One model with its entries: by key, by the beginning of a digest (with or without `sha256:`, and with `@namespace`
-   * behind it or not) that fits one model only, or by image name (`nginx` is `docker.io/library/nginx` with any tag; the latest changed that is in use wins).
+   * behind it or not), or by image name (`nginx` is `docker.io/library/nginx` with any tag; the latest changed that is in
+   * use wins). Throws TM_USAGE for the beginning of several digests.
    */
   show(wanted: string): ModelDetail | undefined {
     this.#addRunTime();
@@ -464,10 +467,12 @@ export class ModelStore {
     };
   }
 
+  /** Throws TM_USAGE for the beginning of several digests. */
   #find(wanted: string): Model | undefined {
     const exact = this.#models.get(wanted);
     if (exact !== undefined) return exact;
     const models = [...this.#models.values()];
+    let several: readonly Model[] = [];
     const [, digest, namespace] = /^(?:sha256:)?([0-9a-f]{6,})(?:@(.+))?$/.exec(wanted) ?? [];
     if (digest !== undefined) {
       const found = models.filter(
@@ -476,13 +481,21 @@ export class ModelStore {
           (namespace === undefined || namespaceOf(key) === namespace),
       );
       if (found.length === 1) return found[0];
+      several = found;
     }
-    return models
+    const [first] = models
       .filter(({ record }) => namesImage(record.image, wanted))
       .sort((a, b) => {
         const archived = Number(a.record.state === "archived") - Number(b.record.state === "archived");
         return archived || b.record.changedAt - a.record.changedAt;
-      })[0];
+      });
+    if (first !== undefined || several.length === 0) return first;
+    const keys = several.slice(0, MAX_TOLD).map(({ key }) => `\`${key}\``);
+    const more = several.length > MAX_TOLD ? ` and ${several.length - MAX_TOLD} more` : "";
+    throw new TidesmanError(
+      "TM_USAGE",
+      `\`${wanted}\` fits several models: ${keys.join(", ")}${more}; write more of the key`,
+    );
   }
 }
 

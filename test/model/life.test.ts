@@ -250,7 +250,10 @@ t.test("a key as `models list` prints it finds its model, also in a namespace", 
   t.equal(w.store.show("aa11aa@shop")?.key, `${OLD}@shop`);
   t.equal(w.store.show("sha256:aa11aa@test")?.key, `${OLD}@test`);
   t.equal(w.store.show("aa11aa@other"), undefined);
-  t.equal(w.store.show("aa11aa"), undefined, "two fit");
+  t.throws(() => w.store.show("aa11aa"), {
+    code: "TM_USAGE",
+    message: /fits several models: `sha256:aa11aa11@/,
+  });
 });
 
 t.test("whatever a model learned, its file is taken, with all of it", async (t) => {
