@@ -8,7 +8,7 @@ import { csvFields } from "../../src/feed/list/csv.ts";
 import { detectFormat } from "../../src/feed/list/formats.ts";
 import { isNowhere } from "../../src/feed/list/nowhere.ts";
 import { readFeedFile } from "../../src/feed/load.ts";
-import { FeedBodyError, parseList } from "../../src/feed/parse.ts";
+import { FeedBodyError, parseFolder, parseList } from "../../src/feed/parse.ts";
 import { type CompiledFeeds, LIST_FORMATS } from "../../src/feed/types.ts";
 import { nameToWire } from "../../src/name.ts";
 import { loadLists } from "./load-lists.ts";
@@ -156,6 +156,12 @@ t.test("a MISP feed is a folder", async (t) => {
   t.match(feeds.statuses[2]?.error, /no MISP manifest/);
   t.match(feeds.statuses[3]?.error, /is a folder, not a list/);
   t.strictSame(hits(feeds, "evil.example"), ["misp exact"]);
+
+  const defect = (path: string): Uint8Array => {
+    if (path.endsWith("manifest.json")) return readFeedFile(path);
+    throw new TypeError("not a matter of that event");
+  };
+  t.throws(() => parseFolder(`${folder}/misp`, defect, { kind: "domain" }), TypeError);
 });
 
 t.test("detection looks at more than the first line", async (t) => {

@@ -88,7 +88,8 @@ const updateFeeds: Action<UpdateFlags> = async (context, flags, name) => {
     throw new TidesmanError("TM_USAGE", "`--due` and `--offline` exclude each other; give one");
   const silent = quiet === true || json === true;
   const whole = name === undefined && due !== true && offline !== true;
-  let taken: readonly string[] = [];
+  // Null where the daemon does it all: it does not say.
+  let taken: readonly string[] | null = null;
   const all = await takeOver(context, { mayHandOver: whole, silent }, async () => {
     const progress = new Progress(process.stderr, context.now);
     try {
@@ -113,7 +114,7 @@ const updateFeeds: Action<UpdateFlags> = async (context, flags, name) => {
   const wrong = feeds.filter(isWrong);
   if (quiet !== true) {
     table(context, feeds, json === true);
-    if (json !== true) tellChanges(context, all, taken);
+    if (json !== true && taken !== null) tellChanges(context, all, taken);
   } else
     for (const feed of wrong) context.complain(`tidesman: feed ${feed.name}: ${feed.error ?? feed.state}\n`);
   return wrong.length > 0 ? FOUND : DONE;

@@ -52,7 +52,7 @@ export function readMISPFolder(path: string, readFile: (path: string) => Uint8Ar
       checkText(body);
       document = parseJSON(body);
     } catch (error) {
-      if (!(error instanceof FeedBodyError) && systemCode(error) === null) throw error;
+      if (!(error instanceof FeedBodyError) && systemCode(error) === "") throw error;
       out.refuse("event", uuid, error instanceof Error ? error.message : String(error));
       continue;
     }
