@@ -2,7 +2,7 @@
  * All models: who runs and what was observed come in, snapshots go out, and the database follows. Everything is decided in
  * memory; changes are written in one transaction every FLUSH_INTERVAL, when the store closes, and never in between, so a
  * kill loses at most that much learning. A state that changes is told at once; new entries, of which there may be many,
- * with the next flush (the data thread that observed them knows them already).
+ * with the next flush (nothing is judged by a model that learns), but for those on their way when it ceased to.
  *
  * Length: all ways into the one map of models, and the one order in which they are told and written.
  */
@@ -213,13 +213,18 @@ export class ModelStore {
 
   /** What containers did. Models that do not learn take none of it, beyond what was on its way when they ended. */
   observe(batch: readonly Observation[]): void {
+    const late = new Set<Model>();
     for (const observation of batch) {
       const model = this.#models.get(observation.model);
       if (model === undefined) continue;
       const before = model.record.state;
-      if (model.observe(observation) === "new") this.#grown.add(model);
+      if (model.observe(observation) === "new") {
+        this.#grown.add(model);
+        if (!model.learning) late.add(model);
+      }
       if (model.record.state !== before) this.#tell(model);
     }
+    for (const model of late) this.#tell(model);
   }
 
   /** By image, then key. */

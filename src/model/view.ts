@@ -2,9 +2,9 @@
  * A model as the data thread uses it: names in wire form in two hash tables, so that a look-up reads the bytes of the
  * question and makes no string.
  */
-import { nameToWire, wireToName } from "../name.ts";
+import { nameToWire } from "../name.ts";
 import type { ModelState, ModelView } from "../policy/types.ts";
-import { literalName, type ModelSnapshot, portKey } from "./model.ts";
+import { type ModelSnapshot, portKey } from "./model.ts";
 import { LabelHash, WireTable } from "./wire-table.ts";
 
 export interface MutableModelView extends ModelView {
@@ -13,14 +13,6 @@ export interface MutableModelView extends ModelView {
    * in the snapshot; only removed entries make it build its tables again.
    */
   replace(snapshot: ModelSnapshot): void;
-  /**
-   * Notes the folded wire name at `bytes[offset]`, so that its next observation need not be told. Returns whether it was
-   * news. What is noted and missing in the next snapshot is taken to be on its way to the store, so it outlives that
-   * snapshot (which may be the one that ends the learning); what is missing in the one after was lost, and is forgotten.
-   */
-  learnName(bytes: Uint8Array, offset: number): boolean;
-  /** The same for an outbound Internet port. */
-  learnPort(protocol: number, port: number): boolean;
 }
 
 /** Throws nothing: an entry that is no name, which only another program can have stored, covers nothing. */
@@ -39,9 +31,6 @@ class SnapshotView implements MutableModelView {
   #names = new Set<string>();
   #ports = new Set<number>();
   #listening = new Set<number>();
-  /** Noted since the latest snapshot. */
-  #notedNames = new Set<string>();
-  #notedPorts = new Set<number>();
   /** Where the labels of the latest name begin, and the hashes of the suffixes there; reused by every look-up. */
   readonly #labels = new Int32Array(128);
   readonly #hashes = new Int32Array(128);
@@ -66,30 +55,9 @@ class SnapshotView implements MutableModelView {
     return this.#listening.has(protocol * 65536 + port);
   }
 
-  learnName(bytes: Uint8Array, offset: number): boolean {
-    const length = this.#read(bytes, offset);
-    if (length === 0 || this.#covering(bytes, offset, length) !== null) return false;
-    const wire = bytes.slice(offset, offset + length);
-    const name = literalName(wireToName(wire));
-    this.#exact.add(this.#hashes[0]!, wire, name);
-    this.#names.add(name);
-    this.#notedNames.add(name);
-    return true;
-  }
-
-  learnPort(protocol: number, port: number): boolean {
-    const key = protocol * 65536 + port;
-    if (this.#ports.has(key)) return false;
-    this.#ports.add(key);
-    this.#notedPorts.add(key);
-    return true;
-  }
-
   replace(snapshot: ModelSnapshot): void {
-    const names = new Set([...snapshot.names, ...this.#notedNames]);
-    this.#notedNames = new Set();
-    this.#ports = new Set([...snapshot.outboundPorts.map(portKey), ...this.#notedPorts]);
-    this.#notedPorts = new Set();
+    const names = new Set(snapshot.names);
+    this.#ports = new Set(snapshot.outboundPorts.map(portKey));
     this.#listening = new Set(snapshot.listeningPorts.map(portKey));
 
     let known = 0;

@@ -298,3 +298,19 @@ t.test("what stands for no known names is not expanded", async (t) => {
     t.throws(() => w.store.change(OLD, { action: "expand", entry }), { code: "TM_USAGE", message });
   t.equal(w.show().names, 2);
 });
+
+t.test("what was on its way when a model ceased to learn is told at once", async (t) => {
+  const w = world(t);
+  w.store.running([container()]);
+  const time = w.clock.now();
+  w.clock.advance(500);
+  w.store.change(OLD, { action: "stop" });
+  w.told.length = 0;
+  const observed = { kind: "name", model: OLD, container: "c1", time } as const;
+  w.store.observe([
+    { ...observed, name: "a.shop.example" },
+    { ...observed, name: "b.shop.example" },
+  ]);
+  t.match(w.told, [{ state: "active", names: ["a.shop.example", "b.shop.example"] }]);
+  t.equal(w.told.length, 1);
+});
