@@ -1,5 +1,5 @@
 /** What is remembered between updates: what a clock, an operator or a broken disk does to it. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -261,6 +261,33 @@ t.test("a file of popular names that holds none is told", async (t) => {
   writeFileSync(join(dirname(world.manifest), "popular.txt"), '"rank","name"\n"1","popular.example"\n');
   world.served.set("one", "popular.example\n");
   t.match((await world.update()).warnings, [/popular\.txt` holds no popular name: line 1: /]);
+});
+
+t.test("killed at any point of updates and rollbacks, what is left is whole and goes on", async (t) => {
+  const world = new World(t, "  - { name: one, path: own.txt, kind: domain }\n");
+  const folder = dirname(world.manifest);
+  const script = fileURLToPath(new URL("update-for-ever.ts", import.meta.url));
+  for (let round = 0; round < 8; round++) {
+    const child = spawn(process.execPath, [script, folder], { stdio: ["ignore", "pipe", "inherit"] });
+    // Another number of rounds each time, and from there on to wherever the kill falls.
+    await new Promise<void>((resolve) => {
+      let done = 0;
+      child.stdout.on("data", (bytes: Buffer) => {
+        done += bytes.length;
+        if (done > round + 2) resolve();
+      });
+    });
+    child.kill("SIGKILL");
+    await new Promise((resolve) => child.once("exit", resolve));
+    const statuses = readGeneration(world.folder)?.feeds.statuses;
+    t.match(statuses, [{ name: "one", entries: 2000, error: null }], `round ${round}: a whole generation`);
+    t.ok(readGeneration(world.folder, "previous"));
+    t.ok(readRecords(world.folder).one, "and whole records");
+    writeFileSync(join(folder, "own.txt"), `first.example\nround${round}.example\n`);
+    const next = await world.update();
+    t.match(next, { warnings: [], records: { one: { state: "inUse", message: null } } });
+    t.strictSame(inFolder(world), ["first"]);
+  }
 });
 
 t.test("a folder that is a file is no question of rights", async (t) => {
