@@ -69,6 +69,8 @@ export interface EvidenceQuestion {
   /** Milliseconds that it may take. */
   readonly time: number;
 }
+/** The number of what a worker says when it has started; questions count from 1. */
+export const READY = 0;
 export interface EvidenceAnswer extends Pick<Evidence, "processes" | "sockets" | "omitted" | "complete"> {
   readonly number: number;
 }
@@ -98,7 +100,9 @@ const WAIT_TIME = 150;
 export class EvidenceTaker {
   readonly #options: EvidenceTakerOptions;
   #worker: EvidenceWorker | null = null;
-  #number = 0;
+  /** Whether the worker has started: before that nobody but the machine can hold it up. */
+  #ready = false;
+  #number = READY;
   readonly #asked = new Map<number, (answer: EvidenceAnswer | null) => void>();
 
   constructor(options: EvidenceTakerOptions) {
@@ -135,7 +139,11 @@ export class EvidenceTaker {
   #start(): EvidenceWorker {
     const worker = (this.#options.startWorker ?? startThread)();
     worker.unref();
-    worker.on("message", (answer) => this.#asked.get(answer.number)?.(answer));
+    this.#ready = false;
+    worker.on("message", (answer) => {
+      if (answer.number !== READY) this.#asked.get(answer.number)?.(answer);
+      else if (this.#worker === worker) this.#ready = true;
+    });
     const ended = (): void => {
       if (this.#worker !== worker) return;
       this.#worker = null;
@@ -155,6 +163,11 @@ export class EvidenceTaker {
     const number = ++this.#number;
     return new Promise((resolve) => {
       const deadline = this.#options.clock.after(WAIT_TIME, () => {
+        if (!this.#ready) {
+          // Whoever started it anew each time would never see it start on a slow machine.
+          this.#asked.get(number)?.(null);
+          return;
+        }
         // It is held up. Nobody waits for its end: that is up to who holds it.
         void this.#worker?.terminate();
         this.#worker = this.#start();

@@ -10,6 +10,7 @@ import {
   type EvidenceQuestion,
   EvidenceTaker,
   type EvidenceWorker,
+  READY,
 } from "../../src/container/evidence.ts";
 import { type Places, processesOf, readProcesses } from "../../src/container/evidence-processes.ts";
 import { readSockets } from "../../src/container/evidence-sockets.ts";
@@ -231,6 +232,9 @@ class SlowWorker implements EvidenceWorker {
     const omitted = { processes: 1, sockets: 0 };
     this.#listeners.get("message")?.({ number, processes: [], sockets: [], omitted, complete: true });
   }
+  ready(): void {
+    this.answer(READY);
+  }
   fail(): void {
     this.#listeners.get("error")?.({} as EvidenceAnswer);
   }
@@ -293,6 +297,7 @@ t.test("what the worker finds, and the interfaces as they are inside", async (t)
 t.test("a container that holds the worker up does not hold up its own end, nor the next", async (t) => {
   const { clock, workers, taker } = taking();
   const held = taker.take(container);
+  workers[0]?.ready();
   clock.advance(150);
   t.match(await held, { complete: false, processes: [], took: 150, interfaces: [{ name: "eth0" }] });
   t.equal(workers.length, 2, "another takes its place at once");
@@ -308,6 +313,21 @@ t.test("a container that holds the worker up does not hold up its own end, nor t
   const after = taker.take(container);
   workers[2]?.answer(4);
   t.equal((await after).complete, true);
+});
+
+t.test("a worker that still starts is let start, however long that takes", async (t) => {
+  const { clock, workers, taker } = taking();
+  const early = taker.take(container);
+  clock.advance(150);
+  t.equal((await early).complete, false);
+  const late = taker.take(container);
+  clock.advance(100);
+  t.equal(workers.length, 1);
+  workers[0]?.ready();
+  workers[0]?.answer(1);
+  workers[0]?.answer(2);
+  t.equal((await late).complete, true);
+  await taker.stop();
 });
 
 t.test("nothing is read of a container that has ended", async (t) => {
