@@ -167,6 +167,10 @@ export function configSchema(hostname: string) {
         trialTime: duration("0s", "90d")
           .prefault("24h")
           .describe("How long a deviation sends a newly active model back to learning; 0s: not at all."),
+        auditUpdates: z
+          .boolean()
+          .prefault(true)
+          .describe("Tell what an image does for the first time after an update, while its model learns it."),
       })
       .prefault({}),
     audits: z

@@ -202,6 +202,7 @@ export class Daemon {
       ...config.models,
       onChange: (snapshot) => this.#modelChanged(snapshot),
       onRemove: (key) => this.#modelRemoved(key),
+      ...(config.models.auditUpdates ? { onNews: (news) => this.#parts?.findings.newAfterUpdate(news) } : {}),
       onNotice: (message) => this.#log.warn({ part: "models" }, message),
     });
     this.#closers.push(() => models.close());

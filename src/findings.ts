@@ -9,8 +9,9 @@ import type { Registry } from "./container/registry.ts";
 import type { Container } from "./container/types.ts";
 import type { FeedReport } from "./control/types.ts";
 import type { ModelStore } from "./model/store.ts";
+import { protocolName } from "./packet/finding.ts";
 import type { Flood } from "./packet/ruleset.ts";
-import type { Finding } from "./policy/types.ts";
+import type { Finding, Observation } from "./policy/types.ts";
 import type { Revisions } from "./revisions.ts";
 import { auditContainer } from "./why.ts";
 
@@ -63,6 +64,27 @@ export class Findings {
     const container = this.#options.registry.find(id) ?? this.#ended.get(id);
     if (container !== undefined) return auditContainer(container);
     return { id, name: "", image: "", imageDigest: "", namespace: null, labels: {} };
+  }
+
+  /**
+   * Soon after an image was updated a container of it did what none of the image before did. Its model only learns that, so
+   * nothing is prevented; but it may be the update that does it. `audit` adds the reason.
+   */
+  newAfterUpdate(observation: Observation): void {
+    const container = this.#options.registry.find(observation.container);
+    const what = container === undefined ? null : newBehaviour(observation);
+    if (container === undefined || what === null) return;
+    this.audit({
+      ...this.#ofTheGuard({
+        ...what,
+        message: `${what.message}, for the first time since its image was updated`,
+        effect: "alert",
+        container: container.id,
+        rule: this.#options.revisions.policy.profileFor(container, null).rule,
+        reasons: [{ kind: "model", state: "learning", match: "none" }],
+      }),
+      time: observation.time,
+    });
   }
 
   /** Somebody changed our firewall rules; they are in place again. */
@@ -132,5 +154,28 @@ export class Findings {
       count: 1,
       ...finding,
     };
+  }
+}
+
+/** Null for what is no attack type: where inside a container connects to. */
+function newBehaviour(
+  observation: Observation,
+): Pick<Finding, "type" | "attackType" | "message" | "dns"> | null {
+  switch (observation.kind) {
+    case "name": {
+      const { name } = observation;
+      const dns = { name, type: "", answers: [], rcode: null };
+      return { type: "dns", attackType: "unexpectedDNS", message: `lookup of ${name}`, dns };
+    }
+    case "outboundPort": {
+      const message = `connection to the Internet, port ${observation.port}/${protocolName(observation.protocol)}`;
+      return { type: "connection", attackType: "unexpectedOutboundPort", message, dns: null };
+    }
+    case "listeningPort": {
+      const message = `listens on port ${observation.port}/${protocolName(observation.protocol)}`;
+      return { type: "listeningPort", attackType: "unexpectedListeningPort", message, dns: null };
+    }
+    default:
+      return null;
   }
 }

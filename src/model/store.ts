@@ -38,6 +38,8 @@ const CLOCK_SET = 1000;
 const SCAN_TIME = 60 * 60 * 1000;
 /** How long a finding that deviates from a model with a predecessor is put down to the update; milliseconds. */
 export const UPDATE_TIME = 7 * 24 * 60 * 60 * 1000;
+/** New entries after an update that are told of one model; the others are to be seen in a `diff`. */
+const MAX_NEWS = 50;
 
 export interface ModelStoreOptions {
   /** Database; made with its folder when it is not there. */
@@ -51,6 +53,11 @@ export interface ModelStoreOptions {
   readonly onChange: (snapshot: ModelSnapshot) => void;
   /** The model of that key was archived for long enough, and is no more. */
   readonly onRemove?: (key: string) => void;
+  /**
+   * A model that learns, of an image that was updated lately, took in what its predecessor did not know, which had learned to
+   * its end. At most MAX_NEWS times for a model.
+   */
+  readonly onNews?: (observation: Observation) => void;
   /** Something an operator should know: a damaged file set aside, writes that fail or work again. */
   readonly onNotice: (message: string) => void;
 }
@@ -110,6 +117,8 @@ export class ModelStore {
   /** `clock.now` less `clock.monotonic`. */
   #offset: number;
   readonly #removals = new Set<string>();
+  /** By key: how much of what is new since an update was told. */
+  readonly #news = new Map<string, number>();
   /** Models with entries that were not told yet. */
   readonly #grown = new Set<Model>();
   /** What was taken out of which models since the latest tick: findings come by the thousand. */
@@ -221,10 +230,23 @@ export class ModelStore {
       if (model.observe(observation) === "new") {
         this.#grown.add(model);
         if (!model.learning) late.add(model);
+        else this.#tellNews(model, observation);
       }
       if (model.record.state !== before) this.#tell(model);
     }
     for (const model of late) this.#tell(model);
+  }
+
+  #tellNews(model: Model, observation: Observation): void {
+    const { clock, onNews } = this.#options;
+    const { key, state, predecessor, createdAt } = model.record;
+    if (onNews === undefined || state !== "learning" || predecessor === null) return;
+    if (clock.now() - createdAt >= UPDATE_TIME) return;
+    if ((this.#models.get(predecessor)?.record.activeSince ?? null) === null) return;
+    const told = this.#news.get(key) ?? 0;
+    if (told >= MAX_NEWS) return;
+    this.#news.set(key, told + 1);
+    onNews(observation);
   }
 
   /** By image, then key. */
@@ -389,6 +411,7 @@ export class ModelStore {
       if (model.tried(now)) this.#tell(model);
       if (!model.isOutlived(now)) continue;
       this.#views.delete(key);
+      this.#news.delete(key);
       this.#models.delete(key);
       this.#grown.delete(model);
       this.#removals.add(key);

@@ -78,17 +78,29 @@ await inLab(t, async (world) => {
 
   await t.test("a new image of the repository begins with what the old one knew", async (t) => {
     await Promise.all([watched.remove(), strict.remove()]);
-    const names = ["watched-2", "watched-3", "watched-4", "watched-5", "watched-6"];
-    const [next] = await Promise.all(names.map((name) => world.engine.run(name, { image: NEW })));
+    const next = await world.engine.run("watched-2", { image: NEW });
     const before = await model(OLD);
     const after = await until("it has a model", () => model(NEW));
     t.match(after, { state: "learning", names: 1, listeningPorts: 1, predecessor: before?.key });
+    t.strictSame(await next.lookup("other.example"), [INTERNET.other], "learned");
+    const news = await appliance.audit(
+      "what is new since the update",
+      ({ container, dns }) => container?.name === "watched-2" && dns?.name === "other.example",
+    );
+    t.match(news, { attackType: "unexpectedDNS", effect: "alert", rule: "watched" });
+    t.match(news.reasons, [
+      { kind: "model", state: "learning", match: "none" },
+      { message: `new since image update from ${before?.key}` },
+    ]);
+    // More containers of it learn faster.
+    const more = ["watched-3", "watched-4", "watched-5", "watched-6"];
+    await Promise.all(more.map((name) => world.engine.run(name, { image: NEW })));
     await active(NEW);
-    t.strictSame(await next?.lookup("good.example"), [INTERNET.good]);
-    t.strictSame(await next?.lookup("short.example"), [INTERNET.good]);
+    t.strictSame(await next.lookup("good.example"), [INTERNET.good]);
+    t.strictSame(await next.lookup("short.example"), [INTERNET.good]);
     const audit = await appliance.audit(
       "the name that is new",
-      ({ attackType, container }) => attackType === "unexpectedDNS" && container?.name === "watched-2",
+      ({ reasons, container }) => reasons[0]?.state === "active" && container?.name === "watched-2",
     );
     t.equal(audit.dns?.name, "short.example", "and not what was taken over");
     t.match(

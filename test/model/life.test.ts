@@ -93,6 +93,27 @@ t.test("a new image of a repository starts from its predecessor, and what deviat
   t.equal(w.store.updateReason(deviates, container(NEW)), null, "not for ever");
 });
 
+t.test("what is new after an update is told while it is learned", async (t) => {
+  const w = world(t);
+  w.store.running([container()]);
+  w.look(OLD, "a.shop.example");
+  w.store.running([container(), container(NEW, "docker.io/library/shop:2")]);
+  w.look(NEW, "early.shop.example");
+  t.strictSame(w.news, [], "the model before has not learned to its end");
+  w.clock.advance(HOUR);
+  const third = "sha256:333333333333";
+  w.store.running([container(), container(third, "docker.io/library/shop:3")]);
+  w.look(third, "a.shop.example", "b.shop.example", "b.shop.example");
+  w.look(OLD, "c.shop.example");
+  t.match(
+    w.news,
+    [{ kind: "name", model: third, name: "b.shop.example" }],
+    "once, and not what was taken over",
+  );
+  w.look(third, ...Array.from({ length: 60 }, (_, index) => `w.site-${index.toString(36)}x.example`));
+  t.equal(w.news.length, 50);
+});
+
 t.test("saturation falls while nothing new comes", async (t) => {
   const w = world(t);
   w.store.running([container()]);

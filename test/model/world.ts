@@ -18,6 +18,8 @@ interface World {
   readonly clock: ManualClock;
   readonly told: ModelSnapshot[];
   readonly removed: string[];
+  /** What was told as new after an update. */
+  readonly news: Observation[];
   store: ModelStore;
   /** Looks names up, now. */
   look(model: string, ...names: string[]): void;
@@ -31,6 +33,7 @@ export function world(t: Test, trialTime = DAY): World {
   const clock = new ManualClock(1_000_000);
   const told: ModelSnapshot[] = [];
   const removed: string[] = [];
+  const news: Observation[] = [];
   const file = `${t.testdir()}/models.db`;
   const open = (): ModelStore =>
     new ModelStore({
@@ -40,12 +43,14 @@ export function world(t: Test, trialTime = DAY): World {
       trialTime,
       onChange: (snapshot) => told.push(snapshot),
       onRemove: (key) => removed.push(key),
+      onNews: (observation) => news.push(observation),
       onNotice: (message) => t.fail(message),
     });
   const w: World = {
     clock,
     told,
     removed,
+    news,
     store: open(),
     look(model, ...names) {
       const time = clock.now();
