@@ -51,8 +51,10 @@ function takeOver(feeds: CompiledFeeds): number {
   return performance.now() - began;
 }
 
-process.stdin.on("data", () => {
-  const worker = new Worker(new URL("./read-generation.ts", import.meta.url), { workerData: folder });
-  worker.once("message", (feeds: CompiledFeeds) => process.stdout.write(`${takeOver(feeds)}\n`));
+const reader = new Worker(new URL("./read-generation.ts", import.meta.url), { workerData: folder });
+reader.on("message", (feeds: CompiledFeeds) => process.stdout.write(`${takeOver(feeds)}\n`));
+process.stdin.on("data", () => reader.postMessage("read"));
+process.stdin.on("end", () => {
+  void server.close();
+  void reader.terminate();
 });
-process.stdin.on("end", () => void server.close());
