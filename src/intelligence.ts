@@ -15,7 +15,7 @@ import { version } from "./control/version.ts";
 import { type ErrorCode, TidesmanError } from "./errors.ts";
 import { fetchLists } from "./feed/fetch.ts";
 import { lastGeneration } from "./feed/generations.ts";
-import { openFeeds } from "./feed/index.ts";
+import { openFeeds, preparedFeeds } from "./feed/index.ts";
 import { type FeedRecord, type FeedRecords, NEW_RECORD, readRecords } from "./feed/record.ts";
 import type { CompiledFeeds, DeclaredFeed, FeedSource } from "./feed/types.ts";
 import {
@@ -158,7 +158,7 @@ export function storedFeeds(places: Places, onWarning: (message: string) => void
   if (generation === null) return null;
   const { feeds, builtAt, manifest } = generation;
   const upToDate = manifest === digestOf(Buffer.from(readManifestText(feedManifest(places))));
-  return { feeds, builtAt, upToDate, records: readRecords(folder) };
+  return { feeds: preparedFeeds(feeds), builtAt, upToDate, records: readRecords(folder) };
 }
 
 /** What an update in a process of its own has to say. */

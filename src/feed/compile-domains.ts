@@ -26,7 +26,15 @@ import {
 import { GroupTable } from "./groups.ts";
 import { Growing } from "./growing.ts";
 import { DOT, LF } from "./list/lines.ts";
-import { BitWriter, CONTEXTS, type CodeSets, learnCodes, NameCoder, SYMBOLS } from "./name-code.ts";
+import {
+  BitWriter,
+  CONTEXTS,
+  type CodeSets,
+  codeTables,
+  learnCodes,
+  NameCoder,
+  SYMBOLS,
+} from "./name-code.ts";
 import {
   groupOf,
   highOf,
@@ -52,7 +60,7 @@ export function compileDomains(
 ): SharedArrayBuffer {
   const codes = learnCodes(sampleOf(lists));
   const groups = new GroupTable();
-  const records = suffixRecords(lists, key, new NameCoder(codes), groups);
+  const records = suffixRecords(lists, key, new NameCoder(codeTables(codes)), groups);
   return write(records, codes, groups, lists.length, key);
 }
 

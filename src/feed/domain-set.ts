@@ -19,13 +19,23 @@ import {
 import { type EntryText, Groups } from "./groups.ts";
 import { Growing } from "./growing.ts";
 import { SuffixHash } from "./hash.ts";
-import { bitsAt, CONTEXTS, NameCoder, SYMBOLS } from "./name-code.ts";
+import { bitsAt, CONTEXTS, type CodeTables, codeTables, NameCoder, SYMBOLS } from "./name-code.ts";
 import type { FeedSource } from "./types.ts";
 
 const NONE: readonly FeedHit[] = Object.freeze([]);
 const ABSENT = -1;
 /** No name, but some name ends in it. */
 const INTERIOR = -2;
+
+/** The codes that the names of a set are written in. Throws TM_FEED for a header that is none; the rest is trusted. */
+export function codesOf(buffer: SharedArrayBuffer): CodeTables {
+  const header = openHeader(buffer, DOMAIN_MAGIC, "domain set", true);
+  const setsAt = header[DOMAIN.CODE_SETS_AT]!;
+  return codeTables({
+    contexts: new Uint16Array(buffer, setsAt, CONTEXTS),
+    lengths: new Uint8Array(buffer, setsAt + CONTEXTS * 2, header[DOMAIN.CODE_SETS]! * SYMBOLS),
+  });
+}
 
 export class DomainSet implements EntryText {
   readonly #header: Uint32Array;
@@ -46,8 +56,13 @@ export class DomainSet implements EntryText {
   readonly #shifts = new Int32Array(128);
   readonly #text = Buffer.alloc(256);
 
-  /** Throws TM_FEED for a buffer that is not what `format.ts` sealed. */
-  constructor(buffer: SharedArrayBuffer, sources: readonly FeedSource[], trusted: boolean) {
+  /** Throws TM_FEED for a buffer that is not what `format.ts` sealed. `codes`: as `codesOf` gave them for that buffer. */
+  constructor(
+    buffer: SharedArrayBuffer,
+    sources: readonly FeedSource[],
+    trusted: boolean,
+    codes?: CodeTables,
+  ) {
     const header = openHeader(buffer, DOMAIN_MAGIC, "domain set", trusted);
     this.#header = header;
     this.#groups = new Groups(buffer, header, sources);
@@ -56,11 +71,7 @@ export class DomainSet implements EntryText {
     this.#buckets = new Uint16Array(buffer, header[DOMAIN.BUCKETS_AT]!, buckets * BUCKET_WORDS);
     this.#homeBuckets = header[DOMAIN.HOME_BUCKETS]!;
     this.#longestProbe = header[DOMAIN.LONGEST_PROBE]!;
-    const setsAt = header[DOMAIN.CODE_SETS_AT]!;
-    this.#coder = new NameCoder({
-      contexts: new Uint16Array(buffer, setsAt, CONTEXTS),
-      lengths: new Uint8Array(buffer, setsAt + CONTEXTS * 2, header[DOMAIN.CODE_SETS]! * SYMBOLS),
-    });
+    this.#coder = new NameCoder(codes ?? codesOf(buffer));
     this.#names = new Uint32Array(buffer, header[DOMAIN.NAMES_AT]!);
     this.#groupBits = header[DOMAIN.GROUP_BITS]!;
   }

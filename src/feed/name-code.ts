@@ -104,41 +104,56 @@ function huffman(weights: readonly number[]): Uint8Array {
   });
 }
 
+/** What sets of codes are looked up in; shared between threads, since making it takes milliseconds. */
+export interface CodeTables {
+  /** For each context, where its set begins in `codes`. */
+  readonly sets: Uint32Array;
+  /** For each set and symbol: the code, first bit lowest, and below it its length in four bits. */
+  readonly codes: Uint32Array;
+  /** For each set its symbols, those with short codes first: the likely ones. */
+  readonly likely: Uint8Array;
+}
+
+export function codeTables({ contexts, lengths }: CodeSets): CodeTables {
+  const sets = new Uint32Array(new SharedArrayBuffer(contexts.length * 4));
+  for (let context = 0; context < contexts.length; context++) sets[context] = contexts[context]! * SYMBOLS;
+  const codes = new Uint32Array(new SharedArrayBuffer(lengths.length * 4));
+  const likely = new Uint8Array(new SharedArrayBuffer(lengths.length));
+  const next = new Uint16Array(MAX_LENGTH + 2);
+  const places = new Uint8Array(MAX_LENGTH + 2);
+  for (let set = 0; set < lengths.length; set += SYMBOLS) {
+    // The first code of each length and its place among the likely ones, then a code and a place for each symbol.
+    next.fill(0);
+    places.fill(0);
+    for (let at = set; at < set + SYMBOLS; at++) places[lengths[at]! + 1]!++;
+    places[1] = 0;
+    for (let length = 1; length <= MAX_LENGTH; length++) {
+      next[length + 1] = (next[length]! + places[length + 1]!) << 1;
+      places[length + 1]! += places[length]!;
+    }
+    for (let at = set; at < set + SYMBOLS; at++) {
+      const length = lengths[at]!;
+      if (length === 0) continue;
+      codes[at] = (reversed(next[length]!++, length) << 4) | length;
+      likely[set + places[length]!++] = at - set;
+    }
+  }
+  return { sets, codes, likely };
+}
+
 /** Codes names, and compares and reads coded ones. */
 export class NameCoder {
   /** Bits of the name that `encode` coded last, and how many. */
   readonly bits = new Uint32Array(MAX_WORDS);
   length = 0;
-  /** For each context, where its set begins in `#codes`. */
   readonly #sets: Uint32Array;
-  /** For each set and symbol: the code, first bit lowest, and below it its length in four bits. */
   readonly #codes: Uint32Array;
-  /** For each set its symbols, those with short codes first: the likely ones. */
   readonly #likely: Uint8Array;
 
-  constructor({ contexts, lengths }: CodeSets) {
-    this.#sets = Uint32Array.from(contexts, (set) => set * SYMBOLS);
-    this.#codes = new Uint32Array(lengths.length);
-    this.#likely = new Uint8Array(lengths.length);
-    const codes = new Uint16Array(MAX_LENGTH + 2);
-    const places = new Uint8Array(MAX_LENGTH + 2);
-    for (let set = 0; set < lengths.length; set += SYMBOLS) {
-      // The first code of each length and its place among the likely ones, then a code and a place for each symbol.
-      codes.fill(0);
-      places.fill(0);
-      for (let at = set; at < set + SYMBOLS; at++) places[lengths[at]! + 1]!++;
-      places[1] = 0;
-      for (let length = 1; length <= MAX_LENGTH; length++) {
-        codes[length + 1] = (codes[length]! + places[length + 1]!) << 1;
-        places[length + 1]! += places[length]!;
-      }
-      for (let at = set; at < set + SYMBOLS; at++) {
-        const length = lengths[at]!;
-        if (length === 0) continue;
-        this.#codes[at] = (reversed(codes[length]!++, length) << 4) | length;
-        this.#likely[set + places[length]!++] = at - set;
-      }
-    }
+  constructor({ sets, codes, likely }: CodeTables) {
+    this.#sets = sets;
+    this.#codes = codes;
+    this.#likely = likely;
   }
 
   /** Codes the name that begins at `text[start]` and ends in a line feed to `bits`. */

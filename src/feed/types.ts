@@ -1,5 +1,6 @@
 /** Feed sources, and what was loaded from them. Plain data (it crosses threads). */
 import type { Effect } from "../policy/types.ts";
+import type { CodeTables } from "./name-code.ts";
 
 /** Formats that a list may be in; docs/feeds.md says what each means. */
 export const LIST_FORMATS = [
@@ -108,4 +109,6 @@ export interface CompiledFeeds {
   readonly statuses: readonly FeedStatus[];
   readonly domains: SharedArrayBuffer;
   readonly addresses: SharedArrayBuffer;
+  /** Made from `domains`, for threads that are not to wait for that; not stored. */
+  readonly codes?: CodeTables;
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import t from "tap";
-import { BitWriter, learnCodes, NameCoder } from "../../src/feed/name-code.ts";
+import { BitWriter, codeTables, learnCodes, NameCoder } from "../../src/feed/name-code.ts";
 import { nameToWire } from "../../src/name.ts";
 
 const label = fc.stringMatching(/^[a-z0-9_-]{1,20}$/);
@@ -19,7 +19,7 @@ t.test("coded names are told apart and read back, whatever the codes were learne
             .join("")
             .repeat(50),
         );
-        const coder = new NameCoder(learnCodes(sample));
+        const coder = new NameCoder(codeTables(learnCodes(sample)));
         const bits = new BitWriter();
         bits.add(0, first & ~1);
         const places = names.map((text) => {
@@ -49,7 +49,7 @@ t.test("coded names are told apart and read back, whatever the codes were learne
 });
 
 t.test("bytes that no stored name has equal none", async (t) => {
-  const coder = new NameCoder(learnCodes(new Uint8Array()));
+  const coder = new NameCoder(codeTables(learnCodes(new Uint8Array())));
   coder.encode(Buffer.from("a.b\n"), 0);
   const bits = new BitWriter();
   bits.addCode(coder.bits, 0, coder.length);
