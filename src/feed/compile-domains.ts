@@ -48,9 +48,9 @@ import {
 } from "./suffix-records.ts";
 
 /** Slots filled on average: the fewer, the shorter the probes; the more, the smaller the table. */
-const LOAD = 0.9;
+const LOAD = 0.91;
 /** Names that the codes are learned from, about, and the bytes of a usual name. */
-const SAMPLE = 0x40000;
+const SAMPLE = 0x60000;
 const USUAL_NAME = 21;
 
 /** `lists`: for each feed its names (`ParsedList.entries`); empty for feeds of addresses. Throws TM_FEED for too many. */
