@@ -48,7 +48,7 @@ import {
 } from "./suffix-records.ts";
 
 /** Slots filled on average: the fewer, the shorter the probes; the more, the smaller the table. */
-const LOAD = 0.91;
+const LOAD = 0.85;
 /** Names that the codes are learned from, about, and the bytes of a usual name. */
 const SAMPLE = 0x60000;
 const USUAL_NAME = 21;
