@@ -63,7 +63,18 @@ function imports(path: string): Import[] {
 // ------------------------------------------------------------------------------------------------ the import table
 
 /** Small helpers at the top of src that do no I/O of their own (a clock and a log are handed in where they are used). */
-const PURE = ["address", "clock", "config", "document", "errors", "issues", "log", "name", "quantity"];
+const PURE = [
+  "address",
+  "clock",
+  "config",
+  "document",
+  "errors",
+  "issues",
+  "log",
+  "name",
+  "quantity",
+  "record-type",
+];
 
 /**
  * A room's imports besides its own files and PURE: `values` at run time, `types` only as types. A folder stands for all

@@ -21,9 +21,10 @@
  */
 import { readdirSync, readFileSync } from "node:fs";
 import t, { type Test } from "tap";
-import { rcodeName, typeName } from "../src/dns/message.ts";
+import { rcodeName } from "../src/dns/message.ts";
 import { parsePolicy } from "../src/policy/parse.ts";
 import type { PolicyFile } from "../src/policy/schema.ts";
+import { typeName } from "../src/record-type.ts";
 import { askedName, askedType, parse, type ReplyParts, record, reply, TYPES } from "./dns/wire.ts";
 import { type ConfigChange, World } from "./dns/world.ts";
 

@@ -1,7 +1,7 @@
 /** What is said of data in lookups. */
 import { wireToName } from "../name.ts";
+import { typeName } from "../record-type.ts";
 import { SUM, type Window } from "./domain-traffic.ts";
-import { recordType } from "./record-type.ts";
 import type { Detection, LookupEvent } from "./types.ts";
 
 const HOUR = 3_600_000;
@@ -30,7 +30,7 @@ export function describeExfiltration(
         subject: domain,
         message:
           `${percent(names)} of ${number.format(lookups)} lookups ask for a new name, ${percent(window.of(SUM.DATA_TYPES))} for types ` +
-          `that carry data (the last for ${recordType(event.type)}), ${size(window.of(SUM.ANSWER_BYTES))} in large answers to them`,
+          `that carry data (the last for ${typeName(event.type)}), ${size(window.of(SUM.ANSWER_BYTES))} in large answers to them`,
       },
     ],
   };
@@ -39,7 +39,7 @@ export function describeExfiltration(
 export function dnsOf(event: LookupEvent): Detection["dns"] {
   return {
     name: wireToName(event.bytes, event.offset),
-    type: recordType(event.type),
+    type: typeName(event.type),
     answers: [],
     rcode: null,
   };

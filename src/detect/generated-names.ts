@@ -14,11 +14,11 @@
  * Memory of a container: 4 KiB of domains it has asked for, and 0.5 KiB.
  */
 import { wireToName } from "../name.ts";
+import { typeName } from "../record-type.ts";
 import { AllowedNames } from "./allowed-names.ts";
 import { GENERATED_NAMES_DEFAULTS, type GeneratedNamesOptions } from "./generated-names-options.ts";
 import { chanceBits } from "./lexical.ts";
 import { endsInArpa, rootAt } from "./name-end.ts";
-import { recordType } from "./record-type.ts";
 import { isBelowPrivateSuffix, registrableAt } from "./registrable.ts";
 import { hashBytes, RecentSet } from "./sketch.ts";
 import type { Detection, Detector, LookupEvent } from "./types.ts";
@@ -171,7 +171,7 @@ function describe(walk: Walk, event: LookupEvent, now: number): Detection {
     message: `${failures} of ${asked} domains asked for the first time in ${time} do not exist, like names that malware generates`,
     dns: {
       name: wireToName(event.bytes, event.offset),
-      type: recordType(event.type),
+      type: typeName(event.type),
       answers: [],
       rcode: "NXDOMAIN",
     },

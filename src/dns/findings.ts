@@ -11,8 +11,9 @@ import {
   type PolicyEvent,
   type Profile,
 } from "../policy/types.ts";
+import { typeName } from "../record-type.ts";
 import type { Answer } from "./answer.ts";
-import { rcodeName, typeName } from "./message.ts";
+import { rcodeName } from "./message.ts";
 
 /** The question that a finding is about. */
 export interface Asking {

@@ -1,6 +1,7 @@
 /** A decision in words: the message of an audit, and the first line of `why`. Plain lower-case English, no full stop. */
 import { formatAddress } from "../address.ts";
 import { wireToName } from "../name.ts";
+import { typeName } from "../record-type.ts";
 import type {
   Address,
   AnswerEvent,
@@ -14,28 +15,6 @@ import type {
   SocketEvent,
 } from "./types.ts";
 
-/** RR types that containers ask for; the others are `TYPE` and a number (RFC 3597). */
-const RR_TYPES: Readonly<Record<number, string>> = {
-  1: "A",
-  2: "NS",
-  5: "CNAME",
-  6: "SOA",
-  10: "NULL",
-  12: "PTR",
-  15: "MX",
-  16: "TXT",
-  25: "KEY",
-  28: "AAAA",
-  33: "SRV",
-  35: "NAPTR",
-  43: "DS",
-  48: "DNSKEY",
-  52: "TLSA",
-  64: "SVCB",
-  65: "HTTPS",
-  255: "ANY",
-  257: "CAA",
-};
 const PROTOCOLS: Readonly<Record<number, string>> = {
   1: "icmp",
   6: "tcp",
@@ -134,7 +113,7 @@ function clean(decision: Decision, event: PolicyEvent | SocketEvent, reason: Rea
 
 /** `evil.example (A)`. */
 function question(event: QueryEvent | AnswerEvent): string {
-  return `${wireToName(event.name)} (${RR_TYPES[event.type] ?? `TYPE${event.type}`})`;
+  return `${wireToName(event.name)} (${typeName(event.type)})`;
 }
 
 /** `203.0.113.66:443/tcp`, `[2001:db8::1]:53/udp`, `203.0.113.66/icmp`. */

@@ -11,9 +11,9 @@ import {
   rcodeName,
   readName,
   TYPE,
-  typeName,
 } from "../../src/dns/message.ts";
 import { nameToWire, wireToName } from "../../src/name.ts";
+import { typeName } from "../../src/record-type.ts";
 import { askedType, parse, query, questionEnd, record, reply, wire } from "./wire.ts";
 
 const BOUNDS = { minTTL: 0, maxTTL: 86_400, maxNegativeTTL: 900 };
