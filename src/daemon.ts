@@ -33,6 +33,7 @@ import { DataThread } from "./data-thread-handle.ts";
 import { upstreamsOf } from "./dns/resolvconf.ts";
 import type { UpstreamAddress } from "./dns/upstream-server.ts";
 import { EXIT, TidesmanError } from "./errors.ts";
+import { GivenExemptions } from "./exemptions.ts";
 import { Findings } from "./findings.ts";
 import { type Log, partLog, systemLogger } from "./log.ts";
 import type { ModelSnapshot } from "./model/model.ts";
@@ -41,6 +42,7 @@ import { loadNative } from "./native/native.ts";
 import type { Native } from "./native/types.ts";
 import { InternalPrefixes } from "./packet/internet.ts";
 import { Ruleset } from "./packet/ruleset.ts";
+import type { Exemption } from "./policy/exemption.ts";
 import { normalizeImage } from "./policy/rules.ts";
 import { mayBlock } from "./policy/schema.ts";
 import { controlDependencies, greeting } from "./reports.ts";
@@ -284,6 +286,13 @@ export class Daemon {
       log,
     });
     this.#closers.push(() => blocker.stop());
+    const exemptions = await GivenExemptions.open({
+      file: join(places.stateDirectory, "exemptions.json"),
+      clock,
+      log: partLog(this.#log, "exemptions"),
+      apply: (id, list) => this.#exempt(id, list),
+    });
+    this.#closers.push(() => exemptions.stop());
     const registry = new Registry({
       docker,
       native: this.#native,
@@ -318,6 +327,7 @@ export class Daemon {
       docker,
       blocker,
       blocking,
+      exemptions,
       taker,
       evidence,
       registry,
@@ -326,6 +336,7 @@ export class Daemon {
     };
     // What changed since the data thread was given them.
     for (const model of models.snapshot()) this.#modelChanged(model);
+    this.#inBackground(exemptions.start());
     sockets.start();
     registry.start();
     this.#watchOver();
@@ -386,7 +397,7 @@ export class Daemon {
   // ---------------------------------------------------------------------------------------------- what happens
 
   #containersChanged(change: RegistryChange): void {
-    const { registry, data, blocker, ruleset, models, findings, sockets } = this.parts;
+    const { registry, data, blocker, exemptions, ruleset, models, findings, sockets } = this.parts;
     for (const id of change.remove) {
       const container = registry.find(id);
       if (container !== undefined) findings.ended(container);
@@ -404,6 +415,7 @@ export class Daemon {
     this.#forgetLookups(change.upsert.filter(({ id }) => !this.#met.has(id)));
     for (const { id } of change.upsert) this.#met.add(id);
     for (const id of change.remove) this.#met.delete(id);
+    exemptions.gone(change.remove);
     blocker.observe(change);
     sockets.containersChanged(change.upsert, change.remove);
     this.#inBackground(
@@ -419,6 +431,16 @@ export class Daemon {
   #forgetLookups(containers: readonly Container[]): void {
     if (!this.config.dns.redirect) return;
     for (const address of containers.flatMap(addressesOf)) this.#native.conntrackDelete(address, LOOKUP_PORT);
+  }
+
+  /** When it returns the data thread decides by them, and what is under way is judged again. */
+  async #exempt(id: string, list: readonly Exemption[]): Promise<void> {
+    const { data, registry, ruleset } = this.parts;
+    data.send({ kind: "exemptions", container: id, exemptions: list });
+    if ((await data.stats()) === null)
+      throw new TidesmanError("TM_UNREACHABLE", "the data thread does not answer; restart the daemon");
+    const container = registry.find(id);
+    for (const address of container === undefined ? [] : addressesOf(container)) ruleset.requeue(address);
   }
 
   /** New entries need no new revision; a model that changes its state does: what was decided before is stale. */
@@ -494,6 +516,7 @@ export interface Parts {
   readonly docker: DockerClient;
   readonly blocker: Blocker;
   readonly blocking: Blocking;
+  readonly exemptions: GivenExemptions;
   readonly taker: EvidenceTaker;
   readonly evidence: EvidenceStore;
   readonly registry: Registry;

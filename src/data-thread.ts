@@ -23,8 +23,9 @@ import { loadNative } from "./native/native.ts";
 import { InternalPrefixes } from "./packet/internet.ts";
 import { type PacketHandler, startPackets } from "./packet/queue.ts";
 import { ALIVE_ENTRIES, ALIVE_TIMEOUT, SETS } from "./packet/sets.ts";
+import { type Exemption, Exemptions } from "./policy/exemption.ts";
 import { compilePolicy } from "./policy/policy.ts";
-import type { Finding, Observation, Policy } from "./policy/types.ts";
+import type { Finding, Observation, Policy, Profile } from "./policy/types.ts";
 import { PortScans } from "./port-scans.ts";
 import type {
   Answer,
@@ -49,6 +50,8 @@ const start = workerData as DataThreadStart;
 const { config } = start;
 const table = new ContainerTable();
 const models = new Map<string, MutableModelView>();
+/** By container. */
+const exemptions = new Map<string, Exemptions>();
 
 let policy: Policy;
 let surroundings: Surroundings;
@@ -187,6 +190,18 @@ function modelOf(container: Container): MutableModelView | null {
   return key === null ? null : (models.get(key) ?? null);
 }
 
+function profileOf(container: Container): Profile {
+  return policy.profileFor(container, modelOf(container), exemptions.get(container.id) ?? null);
+}
+
+/** A profile of its own has an index of its own, so that nothing decided before holds for it, and the reverse. */
+function exempt(id: string, list: readonly Exemption[]): void {
+  if (list.length === 0) exemptions.delete(id);
+  else exemptions.set(id, new Exemptions(list));
+  const resident = table.byId(id);
+  if (resident !== undefined) resident.profile = profileOf(resident.container);
+}
+
 /** Feeds alone are taken over without compiling a rule again: no lookup waits for that. */
 function install(snapshot: Snapshot): void {
   const { revision } = snapshot;
@@ -197,7 +212,7 @@ function install(snapshot: Snapshot): void {
       ? policy.withFeeds(feeds, revision)
       : compilePolicy(snapshot.policy, feeds, { revision, host: config.host });
   rulesInForce = rules;
-  table.assign(policy, modelOf);
+  table.assign(profileOf);
   send({ kind: "installed", revision: snapshot.revision });
 }
 
@@ -211,7 +226,7 @@ function updateModels(snapshots: readonly ModelSnapshot[], remove: readonly stri
     else known.replace(snapshot);
   }
   for (const key of remove) reassign = models.delete(key) || reassign;
-  if (reassign) table.assign(policy, modelOf);
+  if (reassign) table.assign(profileOf);
 }
 
 function forget(resident: Resident): void {
@@ -230,7 +245,7 @@ function updateContainers(upsert: readonly Container[], remove: readonly string[
     const before = table.byId(container.id);
     const resident = table.upsert(container);
     if (before !== undefined && before !== resident) forget(before);
-    resident.profile = policy.profileFor(container, modelOf(container));
+    resident.profile = profileOf(container);
     if (resident.cut) cut(resident, true);
   }
   packets?.containersChanged();
@@ -324,6 +339,9 @@ function receive(message: ToDataThread): void {
       break;
     case "containers":
       updateContainers(message.upsert, message.remove);
+      break;
+    case "exemptions":
+      exempt(message.container, message.exemptions);
       break;
     case "cut": {
       const resident = table.byId(message.container);

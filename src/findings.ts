@@ -8,9 +8,11 @@ import { addressesOf } from "./container/entry.ts";
 import type { Registry } from "./container/registry.ts";
 import type { Container } from "./container/types.ts";
 import type { FeedReport } from "./control/types.ts";
+import type { GivenExemption } from "./exemptions.ts";
 import type { ModelStore } from "./model/store.ts";
 import { protocolName } from "./packet/finding.ts";
 import type { Flood } from "./packet/ruleset.ts";
+import { parseExempt } from "./policy/exemption.ts";
 import type { Finding, Observation } from "./policy/types.ts";
 import type { Revisions } from "./revisions.ts";
 import { auditContainer } from "./why.ts";
@@ -117,6 +119,30 @@ export class Findings {
     }
   }
 
+  /** An operator gave a container exemptions, or took them back before their time. */
+  exempted(given: readonly GivenExemption[], withdrawnBy?: string | null): void {
+    for (const { container, entry, until, by, note } of given) {
+      const what = this.#options.registry.find(container.id);
+      const end = new Date(until).toISOString();
+      const whom = (who: string | null): string => (who === null ? "an operator" : `\`${who}\``);
+      const why = note === null ? "" : `: ${note}`;
+      this.audit(
+        this.#ofTheGuard({
+          type: isNamed(entry) ? "dns" : "connection",
+          attackType: "exempted",
+          effect: "alert",
+          container: container.id,
+          rule: what === undefined ? null : this.#options.revisions.policy.profileFor(what, null).rule,
+          message:
+            withdrawnBy === undefined
+              ? `${whom(by)} lets it reach \`${entry}\` until ${end}${why}`
+              : `${whom(withdrawnBy)} withdrew the exemption of \`${entry}\``,
+          reasons: [{ kind: "operator", entry, message: `until ${end}` }],
+        }),
+      );
+    }
+  }
+
   /** What the kernel's rate guard dropped becomes an audit of the container that sent it. */
   floods(floods: readonly Flood[]): void {
     const { registry, revisions } = this.#options;
@@ -155,6 +181,11 @@ export class Findings {
       ...finding,
     };
   }
+}
+
+function isNamed(entry: string): boolean {
+  const target = parseExempt(entry);
+  return typeof target !== "string" && target.kind === "name";
 }
 
 /** Null for what is no attack type: where inside a container connects to. */

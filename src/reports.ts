@@ -9,12 +9,13 @@ import type { ContainerReport, ControlDependencies, ModelReport, StatusReport } 
 import { version } from "./control/version.ts";
 import type { Daemon, Parts } from "./daemon.ts";
 import { TidesmanError } from "./errors.ts";
+import { exemptionDependencies, exemptionReport } from "./exemption-reports.ts";
 import type { PortEntry, Sightings } from "./model/model.ts";
 import type { ModelDetail, ModelSummary, ModelChange as StoredChange } from "./model/store.ts";
 import { MAX_MODEL_FILE, type ModelFile, modelFile } from "./model/transfer.ts";
 import { protocolName } from "./packet/finding.ts";
 import { inspectKernel } from "./packet/kernel.ts";
-import { auditContainer, profileOf, why } from "./why.ts";
+import { auditContainer, findContainer, profileOf, why } from "./why.ts";
 
 /** Hands the daemon to the control API. Everything throws TM_UNREACHABLE until the daemon has started. */
 export function controlDependencies(daemon: Daemon): ControlDependencies {
@@ -67,7 +68,8 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
         notices: [...read.notices],
       };
     },
-    why: (name, target) => why(daemon.parts, daemon.internal(), find(daemon, name), target),
+    why: (name, target) => why(daemon.parts, daemon.internal(), findContainer(daemon.parts, name), target),
+    ...exemptionDependencies(daemon),
     async unblock(name) {
       const { container, result, error } = await daemon.parts.blocker.unblock(name);
       const now = daemon.parts.registry.find(container.id);
@@ -138,17 +140,6 @@ export function greeting(daemon: Daemon): readonly string[] {
     `raw sockets: found by ${parts.sockets.rawSource.source === "trace" ? "tracing" : "looking at tables"}${parts.sockets.rawSource.reason === null ? "" : ` (${parts.sockets.rawSource.reason})`}`,
     `control: ${places.runtimeDirectory}/control.sock; state: ${places.stateDirectory}`,
   ];
-}
-
-function find(daemon: Daemon, nameOrId: string): Container {
-  const container = daemon.parts.registry.find(nameOrId);
-  if (container === undefined) {
-    throw new TidesmanError(
-      "TM_NOT_FOUND",
-      `there is no container \`${nameOrId}\`; \`tidesman containers\` lists them`,
-    );
-  }
-  return container;
 }
 
 /** `ADDRESS:PORT`, an IPv6 address in brackets. */
@@ -349,6 +340,7 @@ async function status(daemon: Daemon): Promise<StatusReport> {
       archived: states.filter((state) => state === "archived").length,
       manual: states.filter((state) => state === "manual").length,
     },
+    exemptions: parts.exemptions.list().map(exemptionReport),
     rawSockets: parts.sockets.rawSource,
     audits: { ...stored, oldest: stored.oldest === null ? null : iso(stored.oldest) },
     incidents: incidents.stats(),

@@ -9,6 +9,7 @@ import type { UpstreamAddress } from "./dns/upstream-server.ts";
 import type { CompiledFeeds } from "./feed/types.ts";
 import type { ModelSnapshot } from "./model/model.ts";
 import type { PacketStats } from "./packet/queue.ts";
+import type { Exemption } from "./policy/exemption.ts";
 import type { PolicyFile } from "./policy/schema.ts";
 import type { Finding, Observation } from "./policy/types.ts";
 
@@ -51,6 +52,12 @@ export type ToDataThread =
   | { readonly kind: "models"; readonly models: readonly ModelSnapshot[]; readonly remove: readonly string[] }
   | { readonly kind: "surroundings"; readonly surroundings: Surroundings }
   | { readonly kind: "containers"; readonly upsert: readonly Container[]; readonly remove: readonly string[] }
+  /** All that the container has now. */
+  | {
+      readonly kind: "exemptions";
+      readonly container: string;
+      readonly exemptions: readonly Exemption[];
+    }
   | { readonly kind: "cut"; readonly container: string; readonly cut: boolean }
   /** It is cut off no more, whatever else is found of it: until it is cut again. */
   | { readonly kind: "spare"; readonly container: string }

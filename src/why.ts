@@ -94,10 +94,24 @@ function judge(parts: Parts, event: PolicyEvent, subject: string): Judgement {
   };
 }
 
-/** The profile of a container in the revision in force, with its model as it stands. */
+/** By name, by id, or by the beginning of one. Throws TM_NOT_FOUND. */
+export function findContainer(parts: Parts, nameOrId: string): Container {
+  const container = parts.registry.find(nameOrId);
+  if (container !== undefined) return container;
+  throw new TidesmanError(
+    "TM_NOT_FOUND",
+    `there is no container \`${nameOrId}\`; \`tidesman containers\` lists them`,
+  );
+}
+
+/** The profile of a container in the revision in force, with its model and its exemptions as they stand. */
 export function profileOf(parts: Parts, container: Container): Profile {
   const key = parts.models.keyOf(container);
-  return parts.revisions.policy.profileFor(container, key === null ? null : parts.models.view(key));
+  return parts.revisions.policy.profileFor(
+    container,
+    key === null ? null : parts.models.view(key),
+    parts.exemptions.of(container.id),
+  );
 }
 
 export function auditContainer(container: Container): AuditContainer {

@@ -11,6 +11,7 @@
  *     NAME TTL TYPE DATA                   of the answer section,
  *     authority NAME TTL TYPE DATA         of the authority section;
  *   upstream NAME TYPE silent              or that they do not; what is not listed is NXDOMAIN without a SOA
+ *   exempt CONTAINER [NAME …]              an operator lets it reach these, and no others, for a time
  *   ask CONTAINER NAME TYPE [edns=N] [do]  a lookup over UDP
  *   wait DURATION                          time passes: `500ms`, `90s`, `2h`
  *   expect CONTAINER RCODE [TC]            the reply to its last lookup, whose answers are indented below, all of them
@@ -131,6 +132,9 @@ async function run(t: Test, story: string): Promise<void> {
         break;
       case "policy":
         if (policies++ > 0) world.load(policyOf(step));
+        break;
+      case "exempt":
+        world.exempt(first, words.slice(2));
         break;
       case "upstream":
         upstream.set(`${first.toLowerCase()} ${TYPES[second]}`, answerOf(step));

@@ -49,8 +49,12 @@ const SERIOUS: ReadonlySet<AttackType> = new Set<AttackType>([
 /** Who is beaten to was listed by a feed, or is not known to the model. */
 const BEATEN: ReadonlySet<AttackType> = new Set<AttackType>(["feedDNS", "feedIP", "unexpectedDNS"]);
 
-/** Findings about the guard's own work rather than a container's. */
-const OF_THE_GUARD: ReadonlySet<AttackType> = new Set<AttackType>(["rulesetChanged", "staleFeed"]);
+/** Findings about the guard's own work, or an operator's, rather than a container's. */
+const OF_THE_GUARD: ReadonlySet<AttackType> = new Set<AttackType>([
+  "rulesetChanged",
+  "staleFeed",
+  "exempted",
+]);
 
 /** What detectors say of lookups that carry data, and of names that were generated. */
 const CARRIES_DATA = /data sent over DNS|tunnel|exfiltrat/i;

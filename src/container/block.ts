@@ -20,7 +20,8 @@ import type { Config } from "../config.ts";
 import { TidesmanError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Native } from "../native/types.ts";
-import { type BlockedContainer, BlockedFile, type BlockedState } from "./blocked.ts";
+import type { WholeFile } from "../whole-file.ts";
+import { type BlockedContainer, type BlockedState, blockedFile } from "./blocked.ts";
 import { Breaker, type BreakerLimits } from "./breaker.ts";
 import { type ContainerDetail, type DockerApi, isGone, type RestartPolicy } from "./engine.ts";
 import { addressesOf } from "./entry.ts";
@@ -92,7 +93,7 @@ export interface UnblockOutcome {
 export class Blocker {
   readonly #options: BlockerOptions;
   readonly #processes: HostProcesses;
-  readonly #file: BlockedFile;
+  readonly #file: WholeFile<BlockedState>;
   readonly #breaker: Breaker;
   readonly #blocked = new Map<string, BlockedContainer>();
   readonly #acting = new Map<string, Promise<BlockOutcome>>();
@@ -107,7 +108,11 @@ export class Blocker {
   readonly #sweep: { cancel(): void };
   #stopped = false;
 
-  private constructor(options: BlockerOptions, file: BlockedFile, { containers, stops }: BlockedState) {
+  private constructor(
+    options: BlockerOptions,
+    file: WholeFile<BlockedState>,
+    { containers, stops }: BlockedState,
+  ) {
     this.#options = options;
     this.#breaker = new Breaker(options.breaker, stops);
     this.#processes = options.processes ?? hostProcesses;
@@ -124,7 +129,7 @@ export class Blocker {
    * when the file cannot be read.
    */
   static async open(options: BlockerOptions): Promise<Blocker> {
-    const file = new BlockedFile(options.file);
+    const file = blockedFile(options.file);
     return new Blocker(options, file, await file.read((message) => options.log.error({}, message)));
   }
 

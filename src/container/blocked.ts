@@ -1,10 +1,5 @@
-/**
- * The blocked containers on disk: what has to be undone, and who stays blocked when the daemon starts again. Written
- * whole to a new file, synced, and renamed over the old one, so that a crash leaves either the old list or the new.
- */
-import { open, readFile, rename } from "node:fs/promises";
-import { dirname } from "node:path";
-import { systemCode, TidesmanError } from "../errors.ts";
+/** The blocked containers on disk: what has to be undone, and who stays blocked when the daemon starts again. */
+import { WholeFile } from "../whole-file.ts";
 import type { Stop } from "./breaker.ts";
 import type { RestartPolicy } from "./engine.ts";
 
@@ -33,90 +28,21 @@ export interface BlockedState {
   readonly stops: readonly Stop[];
 }
 
-const VERSION = 1;
-const NOTHING: BlockedState = { containers: [], stops: [] };
-
-export class BlockedFile {
-  readonly #directory: string;
-  readonly #path: string;
-  #writing: Promise<void> = Promise.resolve();
-
-  constructor(path: string) {
-    this.#directory = dirname(path);
-    this.#path = path;
-  }
-
-  /**
-   * Empty when there is no file. One that cannot be understood is set aside (`.unreadable` behind its name) and reported
-   * by `onUnreadable`, since a daemon that does not start protects nobody.
-   */
-  async read(onUnreadable: (message: string) => void): Promise<BlockedState> {
-    let text: string;
-    try {
-      text = await readFile(this.#path, "utf8");
-    } catch (error) {
-      if (systemCode(error) === "ENOENT") return NOTHING;
-      throw new TidesmanError("TM_STORE", `cannot read \`${this.#path}\`: ${systemCode(error)}`, {
-        cause: error,
-      });
-    }
-    const state = decode(text);
-    if (state !== null) return state;
-    const aside = `${this.#path}.unreadable`;
-    await rename(this.#path, aside);
-    onUnreadable(`\`${this.#path}\` cannot be understood and was set aside as \`${aside}\``);
-    return NOTHING;
-  }
-
-  /** Resolves once the list is on the disk. Calls are carried out one after the other. */
-  write(state: BlockedState): Promise<void> {
-    const text = `${JSON.stringify({ version: VERSION, ...state }, null, 2)}\n`;
-    const written = this.#writing.then(() => this.#replace(text));
-    this.#writing = written.catch(() => undefined);
-    return written;
-  }
-
-  async #replace(text: string): Promise<void> {
-    try {
-      const temporary = `${this.#path}.new`;
-      const file = await open(temporary, "w", 0o600);
-      try {
-        await file.writeFile(text);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(temporary, this.#path);
-      const directory = await open(this.#directory, "r");
-      try {
-        await directory.sync();
-      } finally {
-        await directory.close();
-      }
-    } catch (error) {
-      throw new TidesmanError("TM_STORE", `cannot write \`${this.#path}\`: ${systemCode(error)}`, {
-        cause: error,
-      });
-    }
-  }
+/** `path`: usually `blocked.json` in the state folder. */
+export function blockedFile(path: string): WholeFile<BlockedState> {
+  return new WholeFile(path, { version: 1, empty: { containers: [], stops: [] }, decode });
 }
 
-function decode(text: string): BlockedState | null {
-  try {
-    const { version, containers, stops } = JSON.parse(text) as Record<string, unknown>;
-    if (version !== VERSION || !Array.isArray(containers)) return null;
-    const named = containers.map(renamed);
-    if (!named.every(isBlocked)) return null;
-    // A file of an earlier version has no list of stops: then each block is one.
-    const counted: readonly unknown[] = Array.isArray(stops) ? stops : named;
-    return {
-      containers: named,
-      stops: counted.filter(isStop).map(({ id, time }) => ({ id, time })),
-    };
-  } catch (error) {
-    if (error instanceof SyntaxError || error instanceof TypeError) return null;
-    throw error;
-  }
+function decode({ containers, stops }: Readonly<Record<string, unknown>>): BlockedState | null {
+  if (!Array.isArray(containers)) return null;
+  const named = containers.map(renamed);
+  if (!named.every(isBlocked)) return null;
+  // A file of an earlier version has no list of stops: then each block is one.
+  const counted: readonly unknown[] = Array.isArray(stops) ? stops : named;
+  return {
+    containers: named,
+    stops: counted.filter(isStop).map(({ id, time }) => ({ id, time })),
+  };
 }
 
 /** `kill` is what `stop` was called first. */

@@ -4,7 +4,7 @@
  * checked before. Every life of a container gets a new generation, so that nothing cached for an address outlives it.
  */
 import { ipv4Key, ipv6Key, parseAddress } from "../address.ts";
-import type { ModelView, Policy, Profile } from "../policy/types.ts";
+import type { Profile } from "../policy/types.ts";
 import type { Container } from "./types.ts";
 
 /** One container as the data thread holds it. `slot` is dense and small, reused after removal under a new `generation`. */
@@ -98,11 +98,9 @@ export class ContainerTable {
     return this.#byIpv4.get(key);
   }
 
-  /** Gives every resident the profile that `policy` has for it. */
-  assign(policy: Policy, model: (container: Container) => ModelView | null): void {
-    for (const { resident } of this.#byId.values()) {
-      resident.profile = policy.profileFor(resident.container, model(resident.container));
-    }
+  /** Gives every resident the profile that it has now. */
+  assign(profileOf: (container: Container) => Profile): void {
+    for (const { resident } of this.#byId.values()) resident.profile = profileOf(resident.container);
   }
 
   /** Where two claim a key, the one told last has it. */

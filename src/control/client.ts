@@ -13,6 +13,8 @@ import type {
   ContainerReport,
   EvidenceReport,
   EvidenceSummary,
+  ExemptionOutcome,
+  ExemptionReport,
   FeedReport,
   IncidentReport,
   IncidentSummary,
@@ -111,6 +113,30 @@ export class ControlClient {
   }
   why(container: string, target: string): Promise<WhyReport> {
     return this.#get("/api/v1/why", { container, target });
+  }
+  exemptions(): Promise<readonly ExemptionReport[]> {
+    return this.#get("/api/v1/exemptions");
+  }
+  /** `time`: seconds. */
+  exempt(
+    container: string,
+    target: string,
+    given: {
+      readonly time: number;
+      readonly by?: string | undefined;
+      readonly note?: string | undefined;
+      readonly force?: boolean;
+    },
+  ): Promise<ExemptionOutcome> {
+    return this.#post("/api/v1/exemptions", { container, target, ...given });
+  }
+  /** Without a target all of the container. */
+  withdrawExemptions(
+    container: string,
+    target: string | undefined,
+    by: string | undefined,
+  ): Promise<readonly ExemptionReport[]> {
+    return this.#post("/api/v1/exemptions/withdraw", { container, target, by });
   }
   unblock(container: string): Promise<UnblockOutcome> {
     return this.#post("/api/v1/unblock", { container });

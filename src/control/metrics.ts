@@ -58,6 +58,13 @@ export async function metricsText(status: StatusReport): Promise<string> {
     status.block.refused,
   );
 
+  write(
+    "gauge",
+    "exemptions",
+    "Exemptions that operators gave and that are in force",
+    status.exemptions.length,
+  );
+
   write("counter", "dns_lookups_total", "Lookups received from containers", dns.lookups);
   write("counter", "dns_outcomes_total", "Lookups by what became of them", [
     { value: dns.shortcuts + dns.cached, labels: { outcome: "cached" } },

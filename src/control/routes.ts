@@ -36,6 +36,20 @@ const whyQuery = z.strictObject({
   container: z.string().min(1).describe("Name, id, or beginning of an id"),
   target: z.string().min(1).describe("A name, or ADDRESS[:PORT[/PROTOCOL]]"),
 });
+const operator = z.string().trim().min(1).max(64).describe("Who does it; kept as it is said");
+const exemptBody = z.strictObject({
+  container: z.string().min(1),
+  target: z.string().min(1).max(300).describe("A name pattern, or ADDRESS[:PORT[/PROTOCOL]]"),
+  time: z.number().positive().describe("Seconds"),
+  by: operator.optional(),
+  note: z.string().trim().min(1).max(200).optional(),
+  force: z.boolean().default(false).describe("Also a wildcard over a public suffix"),
+});
+const withdrawBody = z.strictObject({
+  container: z.string().min(1),
+  target: z.string().min(1).max(300).optional().describe("Without it all of the container"),
+  by: operator.optional(),
+});
 const unblockBody = z.strictObject({ container: z.string().min(1) });
 const auditQuery = z.strictObject({
   since: z.string().optional().describe("How long ago (`1h`) or an ISO 8601 time; records active since then"),
@@ -251,6 +265,36 @@ export const ROUTES: readonly Route[] = [
     handle(dependencies, input) {
       const { container, target } = whyQuery.parse(input.query);
       return dependencies.why(container, parseTarget(target));
+    },
+  },
+  {
+    method: "GET",
+    path: "/api/v1/exemptions",
+    summary: "What containers may reach for a time, by an operator's hand",
+    response: z.array(schema.exemption),
+    handle: (dependencies) => dependencies.exemptions(),
+  },
+  {
+    method: "POST",
+    path: "/api/v1/exemptions",
+    summary:
+      "Lets a container reach a name or an address for a time, whatever its rule, the feeds or its model say",
+    body: exemptBody,
+    response: schema.givenExemption,
+    handle(dependencies, input) {
+      const { container, time, by = null, note = null, ...rest } = exemptBody.parse(input.body);
+      return dependencies.exempt(container, { ...rest, time: time * 1000, by, note });
+    },
+  },
+  {
+    method: "POST",
+    path: "/api/v1/exemptions/withdraw",
+    summary: "Ends exemptions before their time",
+    body: withdrawBody,
+    response: z.array(schema.exemption),
+    handle(dependencies, input) {
+      const { container, target = null, by = null } = withdrawBody.parse(input.body);
+      return dependencies.withdrawExemptions(container, target, by);
     },
   },
   {

@@ -26,7 +26,7 @@ const blockAction = z.enum(["stop", "pause", "isolate"]);
 const modelState = z.enum(["learning", "active", "archived", "manual"]);
 
 export const reason = z.object({
-  kind: z.enum(["denied", "allowed", "feed", "model", "detection", "breaker", "error"]),
+  kind: z.enum(["denied", "allowed", "feed", "model", "detection", "breaker", "operator", "error"]),
   list: z.string().optional().describe("Place in policy.yaml: `dns.denied`"),
   feed: z.string().optional(),
   entry: z.string().optional().describe("As the operator or the feed wrote it"),
@@ -216,6 +216,18 @@ const queue = z.object({
   verdictErrors: count,
 });
 
+export const exemption = z.object({
+  container: z.object({ id: z.string(), name: z.string() }),
+  entry: z.string().describe("A name pattern, or ADDRESS[:PORT[/PROTOCOL]]"),
+  since: time,
+  until: time,
+  by: z.string().nullable().describe("Who gave it, as the caller said"),
+  note: z.string().nullable(),
+});
+export const givenExemption = exemption.extend({
+  notes: z.array(z.string()).describe("What keeps it from having an effect"),
+});
+
 export const statusReport = z.object({
   version: z.string(),
   host: z.string(),
@@ -267,6 +279,7 @@ export const statusReport = z.object({
   }),
   feeds: z.array(feedReport),
   models: z.object({ learning: count, active: count, archived: count, manual: count }),
+  exemptions: z.array(exemption).describe("In the order in which they end"),
   rawSockets: z.object({
     source: z.enum(["trace", "tables"]).describe("`tables`: those that live for moments are not seen"),
     reason: z.string().nullable().describe("Why there is no trace"),

@@ -34,6 +34,17 @@ export type PolicyNotice = Plain<z.infer<typeof schema.notice>>;
 export type ReloadOutcome = Plain<z.infer<typeof schema.reloadOutcome>>;
 export type WhyReport = Plain<z.infer<typeof schema.whyReport>>;
 export type Judgement = Plain<z.infer<typeof schema.judgement>>;
+export type ExemptionReport = Plain<z.infer<typeof schema.exemption>>;
+/** What was given; `notes`: what keeps it from having an effect. */
+export type ExemptionOutcome = Plain<z.infer<typeof schema.givenExemption>>;
+/** Time in milliseconds. */
+export interface ExemptionRequest {
+  readonly target: string;
+  readonly time: number;
+  readonly by: string | null;
+  readonly note: string | null;
+  readonly force: boolean;
+}
 export type UnblockOutcome = Plain<z.infer<typeof schema.unblockOutcome>>;
 
 /**
@@ -85,6 +96,16 @@ export interface ControlDependencies {
   reload(): Promise<ReloadOutcome>;
   /** Decides without acting. Throws TM_NOT_FOUND for an unknown container. */
   why(container: string, target: WhyTarget): Promise<WhyReport>;
+  /** In the order in which they end. */
+  exemptions(): Promise<readonly ExemptionReport[]>;
+  /** Lets a container reach something for a time. Throws TM_NOT_FOUND, TM_STORE, and TM_USAGE for what may not be given. */
+  exempt(container: string, request: ExemptionRequest): Promise<ExemptionOutcome>;
+  /** Ends one before its time, or (null) all of the container. Throws TM_NOT_FOUND when there is none. */
+  withdrawExemptions(
+    container: string,
+    target: string | null,
+    by: string | null,
+  ): Promise<readonly ExemptionReport[]>;
   /** Undoes a block. Throws TM_NOT_FOUND for an unknown container or one that is not blocked. */
   unblock(container: string): Promise<UnblockOutcome>;
 }

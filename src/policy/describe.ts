@@ -97,6 +97,9 @@ function clean(decision: Decision, event: PolicyEvent | SocketEvent, reason: Rea
   const { profile } = event;
   const aboutNetwork = event.kind !== "query" && event.kind !== "answer";
   if (decision.rule === null) return "is not judged: no rule governs the container";
+  if (reason?.kind === "operator") {
+    return `is allowed by an operator ${reason.message ?? "for a time"} (${reason.entry ?? ""})`;
+  }
   if (reason?.kind === "allowed") return `is allowed by ${reason.list ?? "a list"} (${reason.entry ?? ""})`;
   if (reason?.kind === "model") {
     const learned = aboutNetwork ? "uses a port that is in" : "is in";

@@ -16,7 +16,8 @@
  *    decided by itself; the most severe effect is the event's. Between equals: denied, feed, model, unresolved.
  * 5. A listening port or a raw socket is there when it is found: there is nothing to drop, so `prevent` tells it as `alert`
  *    does, and `block` blocks its container. Raw sockets have one effect, `alert` wherever connections are judged.
- * 6. An error inside counts as denied: the event is dropped and says so. It never blocks: stopping a container asks for
+ * 6. An exemption, which an operator gave this one container for a time, comes before all of that (exemption.ts).
+ * 7. An error inside counts as denied: the event is dropped and says so. It never blocks: stopping a container asks for
  *    evidence, and an error of ours is none.
  *
  * A lookup passes twice. `query` judges the name asked for. `answer` judges what the name leads to: every hop like a name
@@ -40,6 +41,7 @@ import { formatAddress } from "../address.ts";
 import { nameToWire, wireToName } from "../name.ts";
 import type { NameMatch, NameMatcher } from "./domains.ts";
 import { encryptedDNS } from "./encrypted-dns.ts";
+import type { Exemptions } from "./exemption.ts";
 import {
   type Candidate,
   candidate,
@@ -106,8 +108,11 @@ class CompiledPolicy implements Policy {
   readonly #feeds: FeedIndex;
   readonly #host: string;
   readonly #rules: readonly CompiledRule[];
-  /** Profiles by rule (null: no rule), then by model; a model nobody holds any more takes its profiles along. */
-  readonly #profiles = new Map<CompiledRule | null, WeakMap<object, CompiledProfile>>();
+  /**
+   * Profiles by exemptions, then by rule (null: no rule), then by model; exemptions and models that nobody holds any more take
+   * their profiles along.
+   */
+  readonly #profiles = new WeakMap<object, Map<CompiledRule | null, WeakMap<object, CompiledProfile>>>();
   #profileCount = 0;
 
   constructor(rules: readonly CompiledRule[], feeds: FeedIndex, revision: number, host: string) {
@@ -131,6 +136,8 @@ class CompiledPolicy implements Policy {
     const { dns, network } = profile;
     const effect = attackType === "suspiciousDNS" ? dns.suspicious : tellable(network.portScan);
     if (effect === "disable") return profile.unjudged;
+    const exempt = name === null ? null : (profile.exemptions?.name(name) ?? null);
+    if (exempt !== null) return this.#passed(profile, [exempt, ...reasons]);
     const allowed = name === null ? null : (dns.allowed?.find(name) ?? null);
     if (allowed !== null) {
       return this.#passed(profile, [{ kind: "allowed", list: "dns.allowed", ...allowed }, ...reasons]);
@@ -138,23 +145,56 @@ class CompiledPolicy implements Policy {
     return this.#found(profile, [candidate(effect, attackType, reasons)], []);
   }
 
-  profileFor(container: ContainerFacts, model: ModelView | null): Profile {
+  profileFor(
+    container: ContainerFacts,
+    model: ModelView | null,
+    exemptions: Exemptions | null = null,
+  ): Profile {
     const rule = this.#rules.find(({ inScope }) => inScope(container, this.#host)) ?? null;
-    let profiles = this.#profiles.get(rule);
+    let rules = this.#profiles.get(exemptions ?? NO_EXEMPTIONS);
+    if (rules === undefined) {
+      rules = new Map();
+      this.#profiles.set(exemptions ?? NO_EXEMPTIONS, rules);
+    }
+    let profiles = rules.get(rule);
     if (profiles === undefined) {
       profiles = new WeakMap();
-      this.#profiles.set(rule, profiles);
+      rules.set(rule, profiles);
     }
     const key = model ?? NO_MODEL;
     let profile = profiles.get(key);
     if (profile === undefined) {
-      profile = new CompiledProfile(this.#profileCount++, rule, model, this.revision);
+      profile = new CompiledProfile(this.#profileCount++, rule, model, exemptions, this.revision);
       profiles.set(key, profile);
     }
     return profile;
   }
 
   decide(event: PolicyEvent | SocketEvent): Decision {
+    const { profile } = event;
+    if (!(profile instanceof CompiledProfile) || profile.exemptions === null) return this.#judge(event);
+    if (event.kind === "listening" || event.kind === "rawSocket") return this.#judge(event);
+    try {
+      return this.#exempted(profile, profile.exemptions, event);
+    } catch (error) {
+      return this.#failed(event, error);
+    }
+  }
+
+  /** Judged as any other, so that all that spoke is known; then what is exempt is let through. */
+  #exempted(profile: CompiledProfile, exemptions: Exemptions, event: PolicyEvent): Decision {
+    const decision = this.#judge(event);
+    const exempted = exemptions.of(event);
+    if (exempted === null) return decision;
+    const { reason, rest } = exempted;
+    if (rest !== null && decision.effect !== null) {
+      const found = this.#judge(rest);
+      if (found.effect !== null) return { ...found, reasons: [...found.reasons, reason] };
+    }
+    return { ...this.#passed(profile, [reason, ...decision.reasons]), learn: decision.learn };
+  }
+
+  #judge(event: PolicyEvent | SocketEvent): Decision {
     try {
       const { profile } = event;
       if (!(profile instanceof CompiledProfile)) throw new Error("the profile was not made by a policy");
@@ -461,8 +501,9 @@ const FAILED_AS: Readonly<Record<(PolicyEvent | SocketEvent)["kind"], AttackType
   rawSocket: "rawSocket",
 };
 
-/** Stands for "no model" where an object is needed. */
+/** Stand for "no model" and "no exemptions" where an object is needed. */
 const NO_MODEL: object = {};
+const NO_EXEMPTIONS: object = {};
 
 /** Whether a list allows one of the names that an address was resolved from. */
 function allowsOneOf(allowed: NameMatcher | null, names: readonly string[]): boolean {

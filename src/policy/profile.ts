@@ -1,5 +1,6 @@
-/** One rule compiled, and what governs one kind of container: a rule with the model of an image. */
+/** One rule compiled, and what governs one kind of container: a rule with the model of an image, and exemptions. */
 import { type NameMatch, NameMatcher, parseNamePattern } from "./domains.ts";
+import type { Exemptions } from "./exemption.ts";
 import { type PortMatch, PortMatcher, parsePortEntry } from "./ports.ts";
 import { type AddressMatch, PrefixMatcher, parseAddressEntry } from "./prefixes.ts";
 import { compileScope, type ScopeTest } from "./rules.ts";
@@ -156,6 +157,8 @@ export class CompiledProfile implements Profile {
   readonly index: number;
   readonly rule: string | null;
   readonly model: ModelView | null;
+  /** Null for nearly all. */
+  readonly exemptions: Exemptions | null;
   readonly dnsEffect: Effect;
   readonly networkEffect: Effect;
   readonly suspicious: Effect;
@@ -174,8 +177,15 @@ export class CompiledProfile implements Profile {
   #connections = new Map<AddressMatch | null, Map<PortMatch | null, Map<number, Decision>>>();
   #kept = 0;
 
-  constructor(index: number, rule: CompiledRule | null, model: ModelView | null, revision: number) {
+  constructor(
+    index: number,
+    rule: CompiledRule | null,
+    model: ModelView | null,
+    exemptions: Exemptions | null,
+    revision: number,
+  ) {
     this.index = index;
+    this.exemptions = exemptions;
     this.rule = rule?.name ?? null;
     this.model = model;
     this.dns = rule?.dns ?? SILENT_NAMES;

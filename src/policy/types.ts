@@ -2,6 +2,7 @@
  * The words that all parts share: effects, attack types, events, decisions and reasons, and the two seams
  * (feeds, models) through which knowledge enters a decision. Nothing here does I/O.
  */
+import type { Exemptions } from "./exemption.ts";
 
 /** What a rule wants done about a finding. `disable`: the section is neither learned nor analysed. */
 export type Effect = "disable" | "alert" | "prevent" | "block";
@@ -34,6 +35,8 @@ export const ATTACK_TYPES = [
   "rulesetChanged",
   // The source of a feed has given nothing for long.
   "staleFeed",
+  // An operator lets a container reach something for a time, or does so no longer.
+  "exempted",
 ] as const;
 export type AttackType = (typeof ATTACK_TYPES)[number];
 
@@ -51,11 +54,11 @@ export interface ContainerFacts {
 
 /**
  * Why a decision is what it is; one per list, feed, model or detector that spoke. `breaker`: a container was not stopped,
- * because rules had stopped as many as they may. `entry` is the text an operator
+ * because rules had stopped as many as they may. `operator`: an exemption (exemption.ts). `entry` is the text an operator
  * wrote or a feed held, `list` the place in policy.yaml (`dns.denied`, `network.outboundPorts.allowed`).
  */
 export interface Reason {
-  readonly kind: "denied" | "allowed" | "feed" | "model" | "detection" | "breaker" | "error";
+  readonly kind: "denied" | "allowed" | "feed" | "model" | "detection" | "breaker" | "operator" | "error";
   readonly list?: string;
   readonly feed?: string;
   readonly entry?: string;
@@ -157,8 +160,8 @@ export type DetectedType = "suspiciousDNS" | "horizontalPortScan" | "verticalPor
 export type SocketEvent = ListeningEvent | RawSocketEvent;
 
 /**
- * What governs one container: its rule compiled, and the model of its image. Opaque to callers; containers with
- * the same rule and model share one, so that it can key caches. Made by `Policy.profileFor`.
+ * What governs one container: its rule compiled, the model of its image, its exemptions. Opaque to callers; containers with
+ * the same rule and model share one, so that it can key caches; those with exemptions have one of their own. Made by `Policy.profileFor`.
  */
 export interface Profile {
   /** Small dense integer, unique within a revision. */
@@ -191,8 +194,11 @@ export interface Policy {
     name: WireName | null,
     reasons: readonly Reason[],
   ): Decision;
-  /** The rule that governs the container (first scope that matches) with the model of its image. */
-  profileFor(container: ContainerFacts, model: ModelView | null): Profile;
+  /**
+   * The rule that governs the container (first scope that matches) with the model of its image and, where it has such, its
+   * exemptions.
+   */
+  profileFor(container: ContainerFacts, model: ModelView | null, exemptions?: Exemptions | null): Profile;
   /** A throw inside is answered as denied (an erroring rule never passes), with a reason of kind `error`. */
   decide(event: PolicyEvent | SocketEvent): Decision;
 }

@@ -28,6 +28,11 @@ const EXAMPLES: Readonly<Record<string, { url: string; body?: object }>> = {
   "/api/v1/incidents/:id/close": { url: "/api/v1/incidents/01KB/close", body: { note: "done" } },
   "/api/v1/evidence/:which": { url: "/api/v1/evidence/web" },
   "/api/v1/why": { url: "/api/v1/why?container=web&target=evil.example" },
+  "/api/v1/exemptions": {
+    url: "/api/v1/exemptions",
+    body: { container: "web", target: "evil.example", time: 3_600 },
+  },
+  "/api/v1/exemptions/withdraw": { url: "/api/v1/exemptions/withdraw", body: { container: "web" } },
   "/api/v1/unblock": { url: "/api/v1/unblock", body: { container: "miner" } },
 };
 
@@ -39,7 +44,7 @@ t.test("every route answers in the shape it promises", async (t) => {
     const answer = await app.inject({
       method: route.method,
       url,
-      ...(body === undefined ? {} : { payload: body }),
+      ...(body === undefined || route.method === "GET" ? {} : { payload: body }),
     });
     t.equal(answer.statusCode, 200, `${route.method} ${url}`);
     t.match(answer.headers["content-type"], /^application\/json/);
@@ -80,6 +85,8 @@ t.test("input that does not fit is TM_USAGE and says what", async (t) => {
     ["GET", "/api/v1/why?container=web&target=1.2.3.4:99999", /above 65535/],
     ["POST", "/api/v1/unblock", /`container`/, "{}"],
     ["POST", "/api/v1/unblock", /JSON/i, "{"],
+    ["POST", "/api/v1/exemptions", /`time`/, '{"container":"web","target":"a.example","time":0}'],
+    ["POST", "/api/v1/exemptions/withdraw", /targte/, '{"container":"web","targte":"a.example"}'],
   ];
   for (const [method, url, message, payload] of bad) {
     const headers = payload === undefined ? {} : { "content-type": "application/json" };
@@ -141,6 +148,7 @@ t.test("metrics are Prometheus text", async (t) => {
   t.match(text, "tidesman_queue_overflow_total 7");
   t.match(text, 'tidesman_feed_entries{feed="urlhaus"} 123456');
   t.match(text, "tidesman_policy_reload_refused 1");
+  t.match(text, "tidesman_exemptions 1");
   t.match(text, 'tidesman_incidents_open{kind="portScan"} 2');
   t.match(text, "tidesman_incidents_acknowledged 1");
   t.match(text, 'tidesman_incidents_opened_total{kind="portScan"} 5');

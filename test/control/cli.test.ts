@@ -58,6 +58,15 @@ const READING: readonly (readonly [args: string, status: number, expected: RegEx
   ["why web evil.example", 1, /would be dropped: feedDNS \(prevent\) by rule `payments`/],
   ["why web 203.0.113.1:25", 1, /203\.0\.113\.1:25\/tcp/],
   ["why web [2001:db8::1]:443/tcp", 0, /2001:db8::1/],
+  ["status", 0, /^exempt +web-frontend.* may reach/m],
+  ["allow --list", 0, /^web-front.* +\.a-name-that-is.*alice/m],
+  [
+    "allow web evil.example --for 1h30m",
+    0,
+    /may reach evil\.example\s+until\s+2026-.*\nnote: the container is b/s,
+  ],
+  ["allow web 203.0.113.1:25", 0, /may reach\s+203\.0\.113\.1:25\s+until/],
+  ["allow web --withdraw", 0, /is judged again/],
   ["unblock miner", 0, /^miner is no longer blocked/],
 ];
 
@@ -127,6 +136,12 @@ t.test("usage errors: exit status 2, one message, nothing asked of the daemon", 
     "audits --attack-type foo",
     "--config",
     "unblock",
+    "allow",
+    "allow web",
+    "allow web evil.example --for soon",
+    "allow web evil.example --for 0s",
+    "allow --list --withdraw",
+    "allow --withdraw",
     "policy replay",
   ];
   for (const args of wrong) {
@@ -227,6 +242,21 @@ t.test("the daemon's own errors keep their code and exit status", async (t) => {
   );
   script.failure = new Error("a defect");
   t.match(await run("status"), { status: 1, stderr: /its log says why \(TM_INTERNAL\)/ });
+});
+
+t.test("allow: what is asked of the daemon, and by whom", async (t) => {
+  const { script, run } = await world(t);
+  await run("allow", "web", "*.evil.example", "--for", "1h30m", "--note", "INC-1", "--force");
+  await run("allow", "web", "evil.example");
+  await run("allow", "web", "evil.example", "--withdraw");
+  t.same(script.calls, [
+    'exempt *.evil.example {"force":true,"time":5400000,"note":"INC-1"}',
+    'exempt evil.example {"force":false,"time":3600000,"note":null}',
+    "withdraw evil.example",
+  ]);
+  t.match(await run("allow", "nobody", "a.example"), { status: 1, stderr: /\(TM_NOT_FOUND\)/ });
+  t.match(await run("allow", "nobody", "--withdraw"), { status: 1, stderr: /\(TM_NOT_FOUND\)/ });
+  t.match((await run("allow", "nobody", "--list")).stdout, /^There are no exemptions/);
 });
 
 t.test("feeds update: 1 when a feed is not in use", async (t) => {

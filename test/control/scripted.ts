@@ -14,6 +14,7 @@ import type {
   ContainerReport,
   ControlDependencies,
   EvidenceReport,
+  ExemptionReport,
   FeedReport,
   IncidentReport,
   IncidentSummary,
@@ -170,6 +171,15 @@ export const evidence: EvidenceReport = {
   recorder: [{ time: TIME, attackType: null, effect: null, message: "looked up good.example", audit: null }],
 };
 
+export const exemption: ExemptionReport = {
+  container: { id: container.id, name: container.name },
+  entry: ".a-name-that-is-rather-long.registry.internal.example",
+  since: TIME,
+  until: "2026-11-24T03:33:39.497Z",
+  by: "alice",
+  note: "INC-4711: deploys hang, \u001b[31m the feed errs",
+};
+
 export const status: StatusReport = {
   version: "0.1.0",
   host: "h1",
@@ -282,6 +292,7 @@ export const status: StatusReport = {
   },
   feeds: [feed],
   models: { learning: 1, active: 1, archived: 0, manual: 0 },
+  exemptions: [exemption],
   rawSockets: { source: "tables", reason: "tracefs is not mounted" },
   audits: {
     accepted: 100,
@@ -570,6 +581,20 @@ export class Script implements ControlDependencies {
       throw new TidesmanError("TM_NOT_FOUND", `no container \`${name}\`; \`tidesman containers\` lists them`);
     const text = target.kind === "name" ? target.name : `${target.address}:${target.port}/${target.protocol}`;
     return this.#answer(`why ${text}`, why(text, text.includes("evil") || text.startsWith("203.0.113.")));
+  };
+  exemptions = () => this.#answer("exemptions", [exemption]);
+  exempt: ControlDependencies["exempt"] = (name, request) => {
+    if (name !== "web") throw new TidesmanError("TM_NOT_FOUND", `there is no container \`${name}\``);
+    const { target: entry, by: _by, ...rest } = request;
+    return this.#answer(`exempt ${entry} ${JSON.stringify(rest)}`, {
+      ...exemption,
+      entry,
+      notes: ["the container is blocked: nothing of it passes until `tidesman unblock`"],
+    });
+  };
+  withdrawExemptions: ControlDependencies["withdrawExemptions"] = (name, target) => {
+    if (name !== "web") throw new TidesmanError("TM_NOT_FOUND", `container \`${name}\` has no exemption`);
+    return this.#answer(`withdraw ${target}`, [exemption]);
   };
   unblock: ControlDependencies["unblock"] = (name) => {
     if (name !== "miner") throw new TidesmanError("TM_NOT_FOUND", `no container \`${name}\` is blocked`);

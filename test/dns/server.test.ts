@@ -82,7 +82,7 @@ async function host(
     feedOf("f", []),
     { revision: 1, host: "host" },
   );
-  table.assign(policy, () => null);
+  table.assign((container) => policy.profileFor(container, null));
   const findings: string[] = [];
   for (let attempt = 0; ; attempt++) {
     const port = await freePort();

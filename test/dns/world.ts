@@ -12,6 +12,7 @@ import { type DnsServer, startDns } from "../../src/dns/server.ts";
 import type { UpstreamAddress } from "../../src/dns/upstream-server.ts";
 import { wireToName } from "../../src/name.ts";
 import { createFakeNative, type FakeNative } from "../../src/native/fake.ts";
+import { Exemptions } from "../../src/policy/exemption.ts";
 import { compilePolicy } from "../../src/policy/policy.ts";
 import type { PolicyFile } from "../../src/policy/schema.ts";
 import type { FeedHit, FeedIndex, Finding, ModelView, Observation, Policy } from "../../src/policy/types.ts";
@@ -107,6 +108,7 @@ export class World {
   config!: DnsConfig;
   policy!: Policy;
   feed: FeedIndex;
+  readonly #exemptions = new Map<string, Exemptions>();
   #revision = 0;
   #port = 40_000;
   #inbox = new Map<number, Buffer[]>();
@@ -204,6 +206,15 @@ export class World {
     this.#assign();
   }
 
+  /** Lets the container reach these for a time; none: it has no exemptions any more. */
+  exempt(name: string, entries: readonly string[]): void {
+    const id = this.residents.get(name)?.container.id ?? "";
+    const until = this.clock.now() + 3_600_000;
+    if (entries.length === 0) this.#exemptions.delete(id);
+    else this.#exemptions.set(id, new Exemptions(entries.map((entry) => ({ entry, until }))));
+    this.#assign();
+  }
+
   /** Sends a message as the container would; returns the replies that it has by now. */
   send(container: string, message: Uint8Array, from = addressOf(container), on = BRIDGE): Buffer[] {
     const port = this.#port++;
@@ -235,7 +246,13 @@ export class World {
   }
 
   #assign(): void {
-    this.table.assign(this.policy, (container) => this.models.get(container.id) ?? null);
+    this.table.assign((container) =>
+      this.policy.profileFor(
+        container,
+        this.models.get(container.id) ?? null,
+        this.#exemptions.get(container.id) ?? null,
+      ),
+    );
   }
 }
 

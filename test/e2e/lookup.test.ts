@@ -199,4 +199,36 @@ await inLab(t, async (world) => {
     t.ok(status.dns.sent > 0);
     t.equal(status.dns.errors, 0);
   });
+
+  await t.test("an operator lets one container reach a denied name, for a time", async (t) => {
+    const allow = async (...args: string[]) => appliance.cli("allow", ...args);
+    await appliance.reload([
+      {
+        name: "strict",
+        scope: { containers: ["strict*"] },
+        dns: { effect: "prevent", denied: [".denied.example"] },
+        network: { effect: "prevent", outboundAddresses: { denied: [INTERNET.denied] } },
+      },
+      CATCH_ALL,
+    ]);
+    t.strictSame(await strict.lookup("denied.example", "+time=1"), []);
+    const given = await allow("strict", ".denied.example", "--for", "10m", "--note", "a test");
+    t.equal(given.status, 0, given.stderr);
+    t.strictSame(await strict.lookup("denied.example"), [INTERNET.denied], "at once");
+    t.equal(await strict.fetch(INTERNET.denied), "answered", "and so do connections to what it leads to");
+    t.strictSame(await pointed.lookup("denied.example", "+time=1"), [], "nobody else");
+    const why = await appliance.cli("why", "strict", "denied.example");
+    t.equal(why.status, 0);
+    t.match(why.stdout, /allowed by an operator/);
+    const audit = await appliance.audit("who allowed it", ({ attackType }) => attackType === "exempted");
+    t.match(audit.message, /lets it reach `\.denied\.example` until .*: a test/);
+
+    await appliance.signal("SIGKILL");
+    await appliance.start();
+    t.strictSame(await strict.lookup("denied.example"), [INTERNET.denied], "it outlives the daemon");
+    t.match((await allow("--list")).stdout, /strict .*\.denied\.example/);
+    t.equal((await allow("strict", ".denied.example", "--withdraw")).status, 0);
+    t.strictSame(await strict.lookup("denied.example", "+time=1"), [], "and ends at once");
+    t.equal(await strict.fetch(INTERNET.denied, 80, 700), "silent");
+  });
 });

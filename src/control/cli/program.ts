@@ -20,6 +20,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   evidence: () => import("./evidence.ts"),
   feeds: () => import("./feeds.ts"),
   policy: () => import("./policy.ts"),
+  allow: () => import("./allow.ts"),
   unblock: () => import("./unblock.ts"),
   version: () => import("./version.ts"),
 };

@@ -43,6 +43,7 @@ function writeStatus(output: Output, status: StatusReport): void {
         "red",
       ],
     ),
+    ...exemptions(status),
     ...status.block.spared.map((one): Fact => ["not blocked", `${one.name}: ${one.reason}`, "red"]),
     ...status.networks.map(
       (one): Fact => [
@@ -101,6 +102,23 @@ function listening(status: StatusReport): Fact[] {
     groups.set(key, [...(groups.get(key) ?? []), address]);
   }
   return [...groups].map(([key, addresses]): Fact => ["listening", `${key}: ${addresses.join(" ")}`]);
+}
+
+/** Exemptions shown by name; `allow --list` has them all. */
+const SHOWN_EXEMPTIONS = 5;
+
+function exemptions({ exemptions: all }: StatusReport): Fact[] {
+  const shown = all
+    .slice(0, SHOWN_EXEMPTIONS)
+    .map(
+      ({ container, entry, until }): Fact => [
+        "exempt",
+        `${container.name} may reach ${entry} until ${localTime(until)}`,
+        "yellow",
+      ],
+    );
+  const left = all.length - shown.length;
+  return left === 0 ? shown : [...shown, ["exempt", `${number(left)} more: tidesman allow --list`, "yellow"]];
 }
 
 function feeds(status: StatusReport): string {

@@ -89,6 +89,8 @@ function explain(reason: Judgement["reasons"][number]): string {
     }
     case "detection":
       return `${about}detected${reason.entry === undefined ? "" : ` ${reason.entry}`}${detail}`;
+    case "operator":
+      return `${about}allowed by an operator with ${reason.entry ?? "an exemption"}${match}${detail}`;
     case "breaker":
       return `${about}not stopped${detail}`;
     case "error":
