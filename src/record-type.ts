@@ -20,3 +20,15 @@ const TYPE_NAMES = new Map<number, string>(
 export function typeName(type: number): string {
   return TYPE_NAMES.get(type) ?? `TYPE${type}`;
 }
+
+const TYPE_NUMBERS: ReadonlyMap<string, number> = new Map(
+  Array.from(TYPE_NAMES, ([number, name]) => [name, number]),
+);
+
+/** The reverse; null for what is no type. */
+export function typeNumber(name: string): number | null {
+  const known = TYPE_NUMBERS.get(name);
+  if (known !== undefined) return known;
+  const [, number] = /^TYPE(\d{1,5})$/.exec(name) ?? [];
+  return number === undefined || Number(number) > 65_535 ? null : Number(number);
+}

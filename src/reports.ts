@@ -15,6 +15,7 @@ import type { ModelDetail, ModelSummary, ModelChange as StoredChange } from "./m
 import { MAX_MODEL_FILE, type ModelFile, modelFile } from "./model/transfer.ts";
 import { protocolName } from "./packet/finding.ts";
 import { inspectKernel } from "./packet/kernel.ts";
+import { replayReport } from "./replay-report.ts";
 import { auditContainer, findContainer, profileOf, why } from "./why.ts";
 
 /** Hands the daemon to the control API. Everything throws TM_UNREACHABLE until the daemon has started. */
@@ -68,6 +69,7 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
         notices: [...read.notices],
       };
     },
+    replay: (request) => replayReport(daemon, request),
     why: (name, target) => why(daemon.parts, daemon.internal(), findContainer(daemon.parts, name), target),
     ...exemptionDependencies(daemon),
     async unblock(name) {

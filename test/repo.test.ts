@@ -95,6 +95,8 @@ const ROOMS: Readonly<
   detect: { values: ["policy/types.ts"], types: [] },
   feed: { values: ["policy/types.ts"], types: [] },
   audit: { values: ["policy/types.ts"], types: [] },
+  // What happened, judged again.
+  replay: { values: ["policy"], types: ["audit", "model"] },
   // Is handed everything it tells, so it knows only the shapes of it.
   control: {
     values: ["audit/filter.ts", "policy/domains.ts", "policy/types.ts"],

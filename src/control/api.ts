@@ -18,8 +18,10 @@ export interface ApiOptions {
   readonly onError: (error: unknown, request: string) => void;
 }
 
-/** Bytes of a request's body, a model's file excepted; the largest is a container's name. */
+/** Bytes of a request's body, files excepted; the largest is a container's name. */
 const BODY_LIMIT = 64 * 1024;
+/** Bytes of a policy as a JSON string. */
+const POLICY_LIMIT = 4 * 1024 * 1024;
 /** Connections at once: readers, followers, a console. */
 const MAX_CONNECTIONS = 128;
 
@@ -32,7 +34,12 @@ export function buildApi(options: ApiOptions): FastifyInstance {
     app.route({
       method: route.method,
       url: route.path,
-      bodyLimit: route.takesModel === true ? dependencies.maxModelFile : BODY_LIMIT,
+      bodyLimit:
+        route.takes === "model"
+          ? dependencies.maxModelFile
+          : route.takes === "policy"
+            ? POLICY_LIMIT
+            : BODY_LIMIT,
       handler: (request) =>
         route.handle(dependencies, { path: request.params, query: request.query, body: request.body ?? {} }),
     });

@@ -23,6 +23,7 @@ import type {
   ModelReport,
   PolicyReport,
   ReloadOutcome,
+  ReplayReport,
   StatusReport,
   UnblockOutcome,
   WhyReport,
@@ -110,6 +111,9 @@ export class ControlClient {
   }
   reload(): Promise<ReloadOutcome> {
     return this.#post("/api/v1/policy/reload");
+  }
+  replay(text: string, file: string, since: string): Promise<ReplayReport> {
+    return this.#post("/api/v1/policy/replay", { text, file, since });
   }
   why(container: string, target: string): Promise<WhyReport> {
     return this.#get("/api/v1/why", { container, target });

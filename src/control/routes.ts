@@ -23,8 +23,8 @@ export interface Route {
   readonly pathParameters?: z.ZodObject;
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;
-  /** Its body is a model's file, larger than others may be. */
-  readonly takesModel?: boolean;
+  /** Its body is the text of a model's or policy's file, larger than others may be. */
+  readonly takes?: "model" | "policy";
   readonly response: z.ZodType;
   readonly handle: (dependencies: ControlDependencies, input: Input) => Promise<unknown>;
 }
@@ -32,6 +32,11 @@ export interface Route {
 const modelPath = z.object({ key: z.string().min(1) });
 const noModel = (key: string): TidesmanError =>
   new TidesmanError("TM_NOT_FOUND", `no model \`${key}\`; \`tidesman models\` lists them`);
+const replayBody = z.strictObject({
+  text: z.string().describe("Of a policy.yaml"),
+  file: z.string().min(1).max(4_096).default("policy.yaml").describe("What it is called in messages"),
+  since: z.string().default("24h").describe("How long ago, or an ISO 8601 time: audits active since then"),
+});
 const whyQuery = z.strictObject({
   container: z.string().min(1).describe("Name, id, or beginning of an id"),
   target: z.string().min(1).describe("A name, or ADDRESS[:PORT[/PROTOCOL]]"),
@@ -143,7 +148,7 @@ export const ROUTES: readonly Route[] = [
     path: "/api/v1/models/import",
     summary: "Puts a model from a file in the place of the one with its key, and locks it",
     body: schema.modelFile,
-    takesModel: true,
+    takes: "model",
     response: schema.modelReport,
     handle: (dependencies, input) => dependencies.importModel(schema.modelFile.parse(input.body)),
   },
@@ -255,6 +260,18 @@ export const ROUTES: readonly Route[] = [
     summary: "Reads the policy again; a bad one is refused and the running one stays",
     response: schema.reloadOutcome,
     handle: (dependencies) => dependencies.reload(),
+  },
+  {
+    method: "POST",
+    path: "/api/v1/policy/replay",
+    summary: "What happened, judged again under another policy: what would go otherwise",
+    body: replayBody,
+    takes: "policy",
+    response: schema.replayReport,
+    handle(dependencies, input) {
+      const { text, file, since } = replayBody.parse(input.body);
+      return dependencies.replay({ text, file, since: parseMoment(since, Date.now(), "since") });
+    },
   },
   {
     method: "GET",

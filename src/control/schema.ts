@@ -228,6 +228,54 @@ export const givenExemption = exemption.extend({
   notes: z.array(z.string()).describe("What keeps it from having an effect"),
 });
 
+export const CHANGES = [
+  "newlyDenied",
+  "newlyBlocked",
+  "newlyAudited",
+  "noLongerDenied",
+  "noLongerBlocked",
+  "noLongerAudited",
+] as const;
+export const replayReport = z.object({
+  file: z.string(),
+  rules: count,
+  revision: count.describe("Of the policy in force, which it is compared with"),
+  since: time,
+  until: time,
+  sample: z
+    .object({
+      audits: count,
+      findings: count.describe("The sum of their counts"),
+      unjudged: count.describe("Findings that no rule decided, or of which too little was kept"),
+      drifted: count.describe("Findings that the policy in force would tell otherwise today"),
+      guessed: count.describe("Findings judged by the labels of another container of the image"),
+      models: count,
+      idleModels: count.describe("Left out, since no container has their image now"),
+      entries: count.describe("Names, ports and places that models hold"),
+      unjudgedEntries: count,
+    })
+    .describe("What was judged again"),
+  totals: z
+    .record(z.enum(CHANGES), z.object({ audits: count, models: count }))
+    .describe("Findings, and entries of models, that would go otherwise"),
+  groups: z.array(
+    z.object({
+      change: z.enum(CHANGES),
+      source: z.enum(["audits", "models"]),
+      image: z.string(),
+      rules: z.object({ before: z.string().nullable(), after: z.string().nullable() }),
+      effects: z.object({ before: finding.nullable(), after: finding.nullable() }),
+      attackType: z.enum(ATTACK_TYPES).nullable(),
+      count: count,
+      containers: z.array(z.string()).describe("At most 20"),
+      moreContainers: count,
+      samples: z.array(z.object({ message: z.string(), count })).describe("The most frequent"),
+    }),
+  ),
+  omitted: count.describe("Counted in the totals and in no group, since there were too many"),
+  notes: z.array(z.string()).describe("What the sample is, and is not"),
+});
+
 export const statusReport = z.object({
   version: z.string(),
   host: z.string(),

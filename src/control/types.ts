@@ -34,6 +34,14 @@ export type PolicyNotice = Plain<z.infer<typeof schema.notice>>;
 export type ReloadOutcome = Plain<z.infer<typeof schema.reloadOutcome>>;
 export type WhyReport = Plain<z.infer<typeof schema.whyReport>>;
 export type Judgement = Plain<z.infer<typeof schema.judgement>>;
+export type ReplayReport = Plain<z.infer<typeof schema.replayReport>>;
+export interface ReplayRequest {
+  /** Text of a policy.yaml, and what it is called in messages. */
+  readonly text: string;
+  readonly file: string;
+  /** Milliseconds since the epoch. */
+  readonly since: number;
+}
 export type ExemptionReport = Plain<z.infer<typeof schema.exemption>>;
 /** What was given; `notes`: what keeps it from having an effect. */
 export type ExemptionOutcome = Plain<z.infer<typeof schema.givenExemption>>;
@@ -94,6 +102,8 @@ export interface ControlDependencies {
   policy(): Promise<PolicyReport>;
   /** Reads policy.yaml again. Throws TM_POLICY when it is refused; the running policy stays. */
   reload(): Promise<ReloadOutcome>;
+  /** What would have gone otherwise under a policy that is not in force. Throws TM_POLICY for one with mistakes, TM_STORE. */
+  replay(request: ReplayRequest): Promise<ReplayReport>;
   /** Decides without acting. Throws TM_NOT_FOUND for an unknown container. */
   why(container: string, target: WhyTarget): Promise<WhyReport>;
   /** In the order in which they end. */

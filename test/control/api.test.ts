@@ -27,6 +27,7 @@ const EXAMPLES: Readonly<Record<string, { url: string; body?: object }>> = {
   "/api/v1/incidents/:id/ack": { url: "/api/v1/incidents/01KB/ack" },
   "/api/v1/incidents/:id/close": { url: "/api/v1/incidents/01KB/close", body: { note: "done" } },
   "/api/v1/evidence/:which": { url: "/api/v1/evidence/web" },
+  "/api/v1/policy/replay": { url: "/api/v1/policy/replay", body: { text: "strict", since: "1h" } },
   "/api/v1/why": { url: "/api/v1/why?container=web&target=evil.example" },
   "/api/v1/exemptions": {
     url: "/api/v1/exemptions",
@@ -85,6 +86,8 @@ t.test("input that does not fit is TM_USAGE and says what", async (t) => {
     ["GET", "/api/v1/why?container=web&target=1.2.3.4:99999", /above 65535/],
     ["POST", "/api/v1/unblock", /`container`/, "{}"],
     ["POST", "/api/v1/unblock", /JSON/i, "{"],
+    ["POST", "/api/v1/policy/replay", /`text`/, "{}"],
+    ["POST", "/api/v1/policy/replay", /since `soon` is no time/, '{"text":"","since":"soon"}'],
     ["POST", "/api/v1/exemptions", /`time`/, '{"container":"web","target":"a.example","time":0}'],
     ["POST", "/api/v1/exemptions/withdraw", /targte/, '{"container":"web","targte":"a.example"}'],
   ];
@@ -134,6 +137,19 @@ t.test("audits take filters as an operator writes them", async (t) => {
     effect: "prevent",
     after: "",
   });
+});
+
+t.test("a policy to be tried may be large, and what is said of a container may not", async (t) => {
+  const { app } = api();
+  const text = "#".repeat(1 << 20);
+  const tried = await app.inject({ method: "POST", url: "/api/v1/policy/replay", payload: { text } });
+  t.equal(tried.statusCode, 200);
+  const unblocked = await app.inject({
+    method: "POST",
+    url: "/api/v1/unblock",
+    payload: { container: text },
+  });
+  t.equal(unblocked.statusCode, 400);
 });
 
 t.test("metrics are Prometheus text", async (t) => {

@@ -9,7 +9,7 @@ import { parseFeeds } from "../../src/feed/manifest.ts";
 import { DEFAULT_POLICY, parsePolicy } from "../../src/policy/parse.ts";
 import { importPrisma } from "../../src/policy/prisma/import.ts";
 import { SHIPPED_FEEDS } from "../../src/settings.ts";
-import { audit, fold, longest, policy, type Ran, Script, serve, status, within } from "./scripted.ts";
+import { audit, fold, longest, policy, type Ran, replay, Script, serve, status, within } from "./scripted.ts";
 
 /** A control server and a way to ask it with the real command. Socket paths are short, so the folder is too. */
 async function world(
@@ -142,7 +142,9 @@ t.test("usage errors: exit status 2, one message, nothing asked of the daemon", 
     "allow web evil.example --for 0s",
     "allow --list --withdraw",
     "allow --withdraw",
-    "policy replay",
+    "policy replay --since soon",
+    "policy replay --since 2126-01-01",
+    "policy replay extra",
   ];
   for (const args of wrong) {
     const { status, stdout, stderr } = await run(...args.split(" "));
@@ -258,6 +260,51 @@ t.test("allow: what is asked of the daemon, and by whom", async (t) => {
   t.match(await run("allow", "nobody", "--withdraw"), { status: 1, stderr: /\(TM_NOT_FOUND\)/ });
   t.match((await run("allow", "nobody", "--list")).stdout, /^There are no exemptions/);
 });
+
+t.test(
+  "policy replay: 1 when something would go otherwise, and the file is the one of --policy",
+  async (t) => {
+    const { script, run, runtime } = await world(t);
+    const folder = t.testdir({ "strict.yaml": "# strict\n", "same.yaml": "version: 1\n" });
+    const changed = await run("policy", "replay", "--policy", `${folder}/strict.yaml`, "--since", "2d");
+    t.equal(changed.status, 1);
+    t.match(changed.stdout, /^audits +1,234 findings in 320 audits since 2026-/m);
+    t.match(changed.stdout, /^newly denied: 9 findings \(alert -> block\)$/m);
+    t.match(changed.stdout, /rule `payments, stricter`, in force rule `payments`/);
+    t.match(changed.stdout, /web-2, web-3 and\s+3\s+more/);
+    t.match(changed.stdout, /- lookup of api\.example \(A\) is in denied names \(api\.example\) x8/);
+    t.ok(longest(changed.stdout) <= 80);
+    t.notMatch(changed.stdout, "\u001b");
+    const since = Number(script.calls.at(-1)?.split(" ")[1]);
+    t.ok(Math.abs(Date.now() - 2 * 86_400_000 - since) < 60_000);
+
+    const same = await run("--policy", `${folder}/same.yaml`, "policy", "replay");
+    t.equal(same.status, 0);
+    t.match(same.stdout, /^Nothing of it would go otherwise\.$/m);
+    const json = await run("policy", "replay", "--policy", `${folder}/strict.yaml`, "--json");
+    t.equal(json.status, 1);
+    t.same(JSON.parse(json.stdout), replay(`${folder}/strict.yaml`, true));
+
+    t.match(await run("policy", "replay", "--policy", `${folder}/none`), {
+      status: 2,
+      stderr: /TM_POLICY_MISSING/,
+    });
+    script.failure = new TidesmanError("TM_POLICY", "new.yaml:3:5: rules[0].nam: unknown key");
+    t.match(await run("policy", "replay", "--policy", `${folder}/same.yaml`), {
+      status: 2,
+      stderr: /unknown key/,
+    });
+    const away = [
+      "--runtime-dir",
+      join(runtime, "nowhere"),
+      "policy",
+      "replay",
+      "--policy",
+      `${folder}/same.yaml`,
+    ];
+    t.equal((await within(away)).status, 3);
+  },
+);
 
 t.test("feeds update: 1 when a feed is not in use", async (t) => {
   const { script, run } = await world(t);

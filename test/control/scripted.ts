@@ -21,6 +21,7 @@ import type {
   ModelChange,
   ModelDetail,
   PolicyReport,
+  ReplayReport,
   StatusReport,
   WhyReport,
 } from "../../src/control/types.ts";
@@ -396,6 +397,58 @@ export const policy: PolicyReport = {
   ],
 };
 
+/** `changes`: whether something would go otherwise. */
+export function replay(file: string, changes: boolean): ReplayReport {
+  const none = { audits: 0, models: 0 };
+  return {
+    file,
+    rules: 2,
+    revision: 17,
+    since: TIME,
+    until: TIME,
+    sample: {
+      audits: 320,
+      findings: 1_234,
+      unjudged: 3,
+      drifted: 5,
+      guessed: 0,
+      models: 12,
+      idleModels: 1,
+      entries: 2_310,
+      unjudgedEntries: 0,
+    },
+    totals: {
+      newlyDenied: changes ? { audits: 9, models: 0 } : none,
+      newlyBlocked: none,
+      newlyAudited: none,
+      noLongerDenied: none,
+      noLongerBlocked: none,
+      noLongerAudited: none,
+    },
+    groups: changes
+      ? [
+          {
+            change: "newlyDenied",
+            source: "audits",
+            image: "docker.io/library/nginx:1.27",
+            rules: { before: "payments", after: "payments, stricter" },
+            effects: { before: "alert", after: "block" },
+            attackType: "explicitlyDeniedDNS",
+            count: 9,
+            containers: [container.name, "web-2", "web-3", "web-4"],
+            moreContainers: 2,
+            samples: [
+              { message: "lookup of api.example (A) is in denied names (api.example)", count: 8 },
+              { message: "lookup of \u001b[31mx.example (A) is in denied names (x.example)", count: 1 },
+            ],
+          },
+        ]
+      : [],
+    omitted: 0,
+    notes: ["both policies were asked with the feeds and models in force now"],
+  };
+}
+
 export function audit(index: number, more: Partial<AuditRecord> = {}): AuditRecord {
   const time = new Date(Date.parse(TIME) + index * 1_000).toISOString();
   return {
@@ -559,6 +612,8 @@ export class Script implements ControlDependencies {
   policy = () => this.#answer("policy", policy);
   reload = () =>
     this.#answer("reload", { revision: 18, previousRevision: 17, rules: 2, notices: policy.notices });
+  replay: ControlDependencies["replay"] = ({ text, file, since }) =>
+    this.#answer(`replay ${since}`, replay(file, text.includes("strict")));
   subscribe = (listener: (record: AuditRecord, isNew: boolean) => void) => {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);

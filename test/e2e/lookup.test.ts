@@ -190,6 +190,21 @@ await inLab(t, async (world) => {
     t.equal((await appliance.cli("why", "nobody", "good.example")).status, 1);
   });
 
+  await t.test("a policy is tried on what happened before it is in force", async (t) => {
+    const same = await appliance.cli("policy", "replay", "--since", "1h");
+    t.equal(same.status, 0, same.stdout + same.stderr);
+    appliance.writePolicy([
+      { name: "tried", scope: { containers: ["strict*"] }, dns: { effect: "prevent" } },
+      CATCH_ALL,
+    ]);
+    const changed = await appliance.cli("policy", "replay", "--since", "1h");
+    t.equal(changed.status, 1, changed.stderr);
+    t.match(changed.stdout, /^newly denied: .*\(passes -> prevent\)$/m);
+    t.match(changed.stdout, /chain\.example \(A\) is an alias of\s+evil\.example/);
+    t.strictSame(await strict.lookup("denied.example"), [INTERNET.denied], "nothing was changed");
+    appliance.writePolicy([CATCH_ALL]);
+  });
+
   await t.test("counters tell what happened", async (t) => {
     const status = await until("lookups are counted", async () => {
       const status = await appliance.status();

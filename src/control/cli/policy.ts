@@ -1,13 +1,14 @@
-/** `tidesman policy [show|check|reload|import-prisma]`: the rules in force, and those about to be. */
+/** `tidesman policy [show|check|reload|replay|import-prisma]`: the rules in force, and those about to be. */
 import type { Command } from "commander";
 import { EXIT, TidesmanError } from "../../errors.ts";
 import { printable } from "../printable.ts";
 import { type Action, type Attach, connect, DONE, JSON_OPTION, type JsonOption } from "./context.ts";
 import { type CheckedFile, checkPolicy, writeNotices, writeProblems } from "./examine.ts";
 import { localTime, plural } from "./layout.ts";
+import type { ReplayOptions } from "./replay.ts";
 
 export function define(program: Command, attach: Attach): void {
-  const policy = program.command("policy").description("show, check, reload or import rules");
+  const policy = program.command("policy").description("show, check, reload, try out or import rules");
   const show = policy
     .command("show", { isDefault: true })
     .description("show the rules in force")
@@ -27,9 +28,16 @@ export function define(program: Command, attach: Attach): void {
     .argument("<file>", "container runtime policy, as its API exports it (JSON)")
     .option("--output <file>", "write them there instead of showing them")
     .option(...JSON_OPTION);
+  const replay = policy
+    .command("replay")
+    .description("what would have gone otherwise under the policy of --policy")
+    .option("--since <time>", "audits since then: how long ago (24h, 7d) or a date", "24h")
+    .option(...JSON_OPTION)
+    .addHelpText("after", "\nNothing is changed. Exit status 1 when something would go otherwise.");
   attach(show, showPolicy);
   attach(check, checkFile);
   attach(reload, reloadPolicy);
+  attach<ReplayOptions>(replay, async (...given) => (await import("./replay.ts")).replayPolicy(...given));
   attach(prisma, importPrisma);
 }
 
