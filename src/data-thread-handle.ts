@@ -1,6 +1,7 @@
 /** The main thread's end of the data thread: start it, send it what changed, ask it, hear what it found. */
 import { Worker } from "node:worker_threads";
 import type { Clock } from "./clock.ts";
+import type { ResolvedName } from "./dns/provenance.ts";
 import { ERROR_CODES, type ErrorCode, TidesmanError } from "./errors.ts";
 import type { Finding, Observation } from "./policy/types.ts";
 import type {
@@ -99,6 +100,12 @@ export class DataThread {
   async names(container: string, address: string): Promise<readonly string[]> {
     const answer = await this.#ask({ kind: "names", container, address });
     return answer?.kind === "names" ? answer.names : [];
+  }
+
+  /** What the container resolved lately; nothing when the data thread does not answer. */
+  async resolved(container: string): Promise<readonly ResolvedName[]> {
+    const answer = await this.#ask({ kind: "resolved", container });
+    return answer?.kind === "resolved" ? answer.names : [];
   }
 
   /** Closes queue and sockets, after everything found so far was handed up. */

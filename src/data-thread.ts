@@ -274,6 +274,10 @@ function answer(question: Question): Answer {
         : dns.names(resident, bytes, 0, bytes.length);
     return { kind: "names", names };
   }
+  if (question.kind === "resolved") {
+    const resident = table.byId(question.container);
+    return { kind: "resolved", names: resident === undefined ? [] : (dns?.resolved(resident) ?? []) };
+  }
   if (dns === undefined || packets === undefined) {
     throw new TidesmanError("TM_INTERNAL", "the data thread has not started yet");
   }

@@ -10,7 +10,7 @@ import { auditContainer } from "./why.ts";
 
 /** Throws TM_POLICY for a policy with mistakes, TM_STORE when audits cannot be read. */
 export async function replayReport(daemon: Daemon, request: ReplayRequest): Promise<ReplayReport> {
-  const { revisions, audits, models, registry, exemptions } = daemon.parts;
+  const { revisions, audits, models, registry, exemptions, data } = daemon.parts;
   const { policy } = parsePolicy(request.text, request.file);
   const { revision, feeds } = revisions.snapshot;
   const until = daemon.clock.now();
@@ -32,6 +32,7 @@ export async function replayReport(daemon: Daemon, request: ReplayRequest): Prom
       view: (key) => models.view(key),
       keyOf: (container) => models.keyOf(container),
     },
+    resolved: (container) => data.resolved(container),
     containers: registry.list().map(auditContainer),
     internet: (address) => !internal.contains(address, 0, address.length),
     pause: () => setImmediate(),
@@ -68,7 +69,7 @@ function notesOn(
   },
 ): string[] {
   const notes = [
-    "what passed without an audit is known only where a model learned it, without when or how often",
+    "what passed without an audit is known where a model learned it, and of the last ten minutes or more",
     "both policies were asked with the feeds and models in force now",
   ];
   const note = (count: number, text: string): void => {

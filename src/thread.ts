@@ -4,6 +4,7 @@
  */
 import type { Config } from "./config.ts";
 import type { Container } from "./container/types.ts";
+import type { ResolvedName } from "./dns/provenance.ts";
 import type { DnsStats } from "./dns/server.ts";
 import type { UpstreamAddress } from "./dns/upstream-server.ts";
 import type { CompiledFeeds } from "./feed/types.ts";
@@ -73,11 +74,14 @@ export type ToDataThread =
 export type Question =
   | { readonly kind: "stats" }
   /** The names that a container resolved an address from. */
-  | { readonly kind: "names"; readonly container: string; readonly address: string };
+  | { readonly kind: "names"; readonly container: string; readonly address: string }
+  /** What a container resolved lately. */
+  | { readonly kind: "resolved"; readonly container: string };
 
 export type Answer =
   | { readonly kind: "stats"; readonly stats: DataThreadStats }
-  | { readonly kind: "names"; readonly names: readonly string[] };
+  | { readonly kind: "names"; readonly names: readonly string[] }
+  | { readonly kind: "resolved"; readonly names: readonly ResolvedName[] };
 
 export interface DataThreadStats {
   readonly revision: number;

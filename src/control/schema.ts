@@ -253,15 +253,16 @@ export const replayReport = z.object({
       idleModels: count.describe("Left out, since no container has their image now"),
       entries: count.describe("Names, ports and places that models hold"),
       unjudgedEntries: count,
+      lookups: count.describe("Names that containers resolved in the last ten minutes or longer"),
     })
     .describe("What was judged again"),
   totals: z
-    .record(z.enum(CHANGES), z.object({ audits: count, models: count }))
-    .describe("Findings, and entries of models, that would go otherwise"),
+    .record(z.enum(CHANGES), z.object({ audits: count, models: count, lookups: count }))
+    .describe("Findings, entries of models, and names resolved lately, that would go otherwise"),
   groups: z.array(
     z.object({
       change: z.enum(CHANGES),
-      source: z.enum(["audits", "models"]),
+      source: z.enum(["audits", "models", "lookups"]),
       image: z.string(),
       rules: z.object({ before: z.string().nullable(), after: z.string().nullable() }),
       effects: z.object({ before: finding.nullable(), after: finding.nullable() }),

@@ -1,9 +1,22 @@
 /** What one life of one container has bound: which of its addresses came from which names, in order of last use. */
+import { formatAddress } from "../address.ts";
 import { wireToName } from "../name.ts";
 import { copyBytes } from "./reply.ts";
 
 /** As `ipv4Key` and `ipv6Key` make them. */
 export type AddressKey = number | string;
+
+/** The address that a key was made of, as text. */
+export function addressOfKey(key: AddressKey): string {
+  if (typeof key === "number") return formatAddress(Uint8Array.of(key >>> 24, key >>> 16, key >>> 8, key));
+  const bytes = new Uint8Array(16);
+  for (let index = 0; index < 8; index++) {
+    const group = key.charCodeAt(index);
+    bytes[index * 2] = group >>> 8;
+    bytes[index * 2 + 1] = group;
+  }
+  return formatAddress(bytes);
+}
 
 /** A place in an order of bindings. */
 class Link {
@@ -149,6 +162,11 @@ export class Bindings {
   /** The one that was bound or used longest ago. */
   get oldest(): Binding | null {
     return this.#all.oldest;
+  }
+
+  /** Those whose time is not over, most recent first. */
+  *held(now: number): Generator<Binding> {
+    for (const binding of this.#all) if (binding.expires > now) yield binding;
   }
 
   /** Those whose time is over. */

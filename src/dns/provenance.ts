@@ -29,7 +29,7 @@
  */
 import { ipv4Key, ipv6Key } from "../address.ts";
 import type { Resident } from "../container/table.ts";
-import { type AddressKey, type Binding, Bindings, Spares } from "./bindings.ts";
+import { type AddressKey, addressOfKey, type Binding, Bindings, Spares } from "./bindings.ts";
 
 const GRACE = 60_000;
 const LEAST = 600_000;
@@ -38,6 +38,12 @@ const PER_NAME = 256;
 const PER_ADDRESS = 64;
 
 const NO_NAMES: readonly string[] = Object.freeze([]);
+
+/** A name, and where it led. Presentation form. */
+export interface ResolvedName {
+  readonly name: string;
+  readonly addresses: readonly string[];
+}
 
 export class Provenance {
   /** By slot of the resident. */
@@ -108,6 +114,19 @@ export class Provenance {
       bindings.use(binding);
     }
     return live.map((binding) => binding.name.text);
+  }
+
+  /** All that the container resolved and that is bound yet, aliases too; most recent first. Keeps nothing longer. */
+  held(resident: Resident, now: number): readonly ResolvedName[] {
+    const bindings = this.#containers[resident.slot];
+    if (bindings === undefined || bindings.generation !== resident.generation) return [];
+    const held = new Map<string, string[]>();
+    for (const { name, address } of bindings.held(now)) {
+      const addresses = held.get(name.text) ?? [];
+      held.set(name.text, addresses);
+      addresses.push(addressOfKey(address.key));
+    }
+    return Array.from(held, ([name, addresses]) => ({ name, addresses }));
   }
 
   /** Drops all that is bound for this life of the container. */

@@ -16,7 +16,7 @@ import { DatagramOrigin } from "./datagram-origin.ts";
 import { Datagrams } from "./datagrams.ts";
 import { Hold } from "./hold.ts";
 import type { Asker, Origin } from "./lookup.ts";
-import { Provenance } from "./provenance.ts";
+import { Provenance, type ResolvedName } from "./provenance.ts";
 import { randomSeed, randomWord } from "./random.ts";
 import { Resolver, type ResolveStats } from "./resolve.ts";
 import { type TcpConnection, TcpFront, type TcpStats } from "./tcp.ts";
@@ -76,6 +76,8 @@ export interface DnsServer {
    * start of a connection, which keeps them alive (see provenance.ts).
    */
   names(resident: Resident, bytes: Uint8Array, offset: number, length: number): readonly string[];
+  /** Names that the container resolved lately, with the addresses that are still bound to them. */
+  resolved(resident: Resident): readonly ResolvedName[];
   close(): Promise<void>;
 }
 
@@ -234,6 +236,10 @@ class DnsProxy implements DnsServer {
 
   names(resident: Resident, bytes: Uint8Array, offset: number, length: number): readonly string[] {
     return this.#provenance.names(resident, bytes, offset, length, this.#dependencies.clock.monotonic());
+  }
+
+  resolved(resident: Resident): readonly ResolvedName[] {
+    return this.#provenance.held(resident, this.#dependencies.clock.monotonic());
   }
 
   async close(): Promise<void> {

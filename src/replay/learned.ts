@@ -1,4 +1,4 @@
-/** What models hold, as what happened: names that were looked up, ports and places that were used. */
+/** What models hold, and what is bound to its addresses yet, as what happened. */
 import { parseAddress } from "../address.ts";
 import type { ModelDetail } from "../model/store.ts";
 import { nameToWire } from "../name.ts";
@@ -36,4 +36,12 @@ export function learnedOf({ entries }: ModelDetail): readonly [happenings: Happe
   for (const { protocol, port } of entries.listeningPorts)
     happenings.push({ kind: "listening", protocol, port, address: new Uint8Array(4) });
   return [happenings, unjudged];
+}
+
+/** A name that was looked up, with where it led; the chain between them was not kept. Null for what is no name. */
+export function resolvedAs(name: string, addresses: readonly string[]): Happening | null {
+  const wire = nameToWire(name);
+  if (wire === null) return null;
+  const found = addresses.flatMap((text) => parseAddress(text) ?? []);
+  return { kind: "lookup", name: wire, type: TYPE_A, answer: { rcode: 0, hops: [], addresses: found } };
 }

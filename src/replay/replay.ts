@@ -1,9 +1,10 @@
 /**
  * What happened, judged again: what would another policy change?
  *
- * What is kept of what happened is in two places. Audits tell what was found, with the container's facts and, of a lookup, where
+ * What is kept of what happened is in three places. Audits tell what was found, with the container's facts and, of a lookup, where
  * it led. Models tell what they learned: names that were looked up and answered, ports and inner places that were used, without
- * when or how often. What passed and nobody learned is not kept, so that a change about it is not found here.
+ * when or how often. And what containers resolved in the last ten minutes or longer is bound to its addresses yet, whatever
+ * became of it. What else passed is not kept, so that a change about it is not found here.
  *
  * Both policies judge by the feeds and models in force now, and only the difference between them is told: else what feeds and
  * models have changed since would be put down to the new policy. How much that is, is counted beside it.
@@ -16,9 +17,9 @@ import type { AuditContainer, AuditRecord } from "../audit/record.ts";
 import type { ModelDetail } from "../model/store.ts";
 import type { Address, ContainerFacts, ModelView, Policy, Profile } from "../policy/types.ts";
 import { changeOf, type Happening, judge } from "./judge.ts";
-import { learnedOf } from "./learned.ts";
+import { learnedOf, resolvedAs } from "./learned.ts";
 import { happeningOf, sharesOf } from "./recorded.ts";
-import { Tally } from "./tally.ts";
+import { type Source, Tally } from "./tally.ts";
 
 /** Audits read at a time, and happenings judged without a pause. */
 const PAGE = 1_000;
@@ -37,11 +38,18 @@ export interface ReplayOptions {
     view(key: string): ModelView | null;
     keyOf(container: ContainerFacts): string | null;
   };
+  /** Names that the container resolved lately, and where they led; text. */
+  readonly resolved: (container: string) => Promise<readonly ResolvedName[]>;
   /** Those there are now. */
   readonly containers: readonly AuditContainer[];
   readonly internet: (address: Address) => boolean;
   /** Lets others have their turn. */
   readonly pause: () => Promise<void>;
+}
+
+export interface ResolvedName {
+  readonly name: string;
+  readonly addresses: readonly string[];
 }
 
 export interface ReplaySample {
@@ -59,6 +67,8 @@ export interface ReplaySample {
   readonly idleModels: number;
   readonly entries: number;
   readonly unjudgedEntries: number;
+  /** Names that containers resolved lately, aliases among them. */
+  readonly lookups: number;
 }
 
 export interface Replayed {
@@ -68,8 +78,10 @@ export interface Replayed {
 
 export async function replay(options: ReplayOptions): Promise<Replayed> {
   const tally = new Tally();
-  const sample = { ...(await replayAudits(options, tally)), ...(await replayModels(options, tally)) };
-  return { sample, tally };
+  const audits = await replayAudits(options, tally);
+  const models = await replayModels(options, tally);
+  const lookups = await replayLookups(options, tally);
+  return { sample: { ...audits, ...models, lookups }, tally };
 }
 
 type AuditSample = Pick<ReplaySample, "audits" | "findings" | "unjudged" | "drifted" | "guessed">;
@@ -132,7 +144,7 @@ async function replayModels(options: ReplayOptions, tally: Tally): Promise<Model
     for (const alike of governedAlike(options, sharing, models.view(key))) {
       for (let at = 0; at < happenings.length; at += PAGE) {
         for (const happening of happenings.slice(at, at + PAGE))
-          tallyLearned(options, tally, alike, happening);
+          tallyOne(options, tally, "models", alike, happening);
         await options.pause();
       }
     }
@@ -168,9 +180,27 @@ function governedAlike(
   return [...groups.values()];
 }
 
-function tallyLearned(
+/** Returns how many. */
+async function replayLookups(options: ReplayOptions, tally: Tally): Promise<number> {
+  const { models, containers, resolved } = options;
+  let count = 0;
+  for (const container of containers) {
+    const key = models.keyOf(container);
+    const [alike] = governedAlike(options, [container], key === null ? null : models.view(key));
+    for (const { name, addresses } of await resolved(container.id)) {
+      const happening = resolvedAs(name, addresses);
+      if (happening === null || alike === undefined) continue;
+      count++;
+      tallyOne(options, tally, "lookups", alike, happening);
+    }
+  }
+  return count;
+}
+
+function tallyOne(
   { before, after }: ReplayOptions,
   tally: Tally,
+  source: Source,
   alike: Alike,
   happening: Happening,
 ): void {
@@ -179,5 +209,5 @@ function tallyLearned(
   const change = changeOf(happening, was, is);
   if (change === null) return;
   const { image, containers } = alike;
-  tally.add({ change, source: "models", image, containers, before: was, after: is, count: 1 });
+  tally.add({ change, source, image, containers, before: was, after: is, count: 1 });
 }

@@ -2,8 +2,8 @@
 import type { AttackType } from "../policy/types.ts";
 import { CHANGES, type Change, type Outcome } from "./judge.ts";
 
-/** `audits`: counted in findings; `models`: in entries. */
-export type Source = "audits" | "models";
+/** `audits`: counted in findings; `models`: in entries; `lookups`: in names of one container. */
+export type Source = "audits" | "models" | "lookups";
 
 const GROUPS = 500;
 const CONTAINERS = 20;
@@ -61,7 +61,7 @@ export class Tally {
   #omitted = 0;
 
   constructor() {
-    const none = (): Record<Source, number> => ({ audits: 0, models: 0 });
+    const none = (): Record<Source, number> => ({ audits: 0, models: 0, lookups: 0 });
     this.#totals = Object.fromEntries(CHANGES.map((change) => [change, none()])) as Totals;
   }
 

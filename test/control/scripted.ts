@@ -399,7 +399,7 @@ export const policy: PolicyReport = {
 
 /** `changes`: whether something would go otherwise. */
 export function replay(file: string, changes: boolean): ReplayReport {
-  const none = { audits: 0, models: 0 };
+  const none = { audits: 0, models: 0, lookups: 0 };
   return {
     file,
     rules: 2,
@@ -416,9 +416,10 @@ export function replay(file: string, changes: boolean): ReplayReport {
       idleModels: 1,
       entries: 2_310,
       unjudgedEntries: 0,
+      lookups: 40,
     },
     totals: {
-      newlyDenied: changes ? { audits: 9, models: 0 } : none,
+      newlyDenied: changes ? { ...none, audits: 9 } : none,
       newlyBlocked: none,
       newlyAudited: none,
       noLongerDenied: none,

@@ -58,6 +58,22 @@ t.test("most recent first, the asked name before its aliases, of both families",
   );
 });
 
+t.test("all that is held, as text, and no longer for it", async (t) => {
+  const provenance = new Provenance(7);
+  const table = new ContainerTable();
+  const c = resident("c", table);
+  t.same(provenance.held(c, 0), []);
+  bind(provenance, c, ["a.example", "cdn.example"], [bytes("198.51.100.7"), bytes("2001:db8::ff07")], 60, 0);
+  bind(provenance, c, ["b.example"], [bytes("255.1.2.3")], 60, MINUTE);
+  t.same(provenance.held(c, 2 * MINUTE), [
+    { name: "b.example", addresses: ["255.1.2.3"] },
+    { name: "a.example", addresses: ["2001:db8::ff07", "198.51.100.7"] },
+    { name: "cdn.example", addresses: ["2001:db8::ff07", "198.51.100.7"] },
+  ]);
+  t.same(provenance.held(c, 10 * MINUTE), [{ name: "b.example", addresses: ["255.1.2.3"] }]);
+  t.same(provenance.held(resident("another", table), 0), []);
+});
+
 t.test("a binding lives ten minutes, or its TTL and one, and longer while it is used", async (t) => {
   const provenance = new Provenance(7);
   const c = resident("c");

@@ -194,13 +194,18 @@ await inLab(t, async (world) => {
     const same = await appliance.cli("policy", "replay", "--since", "1h");
     t.equal(same.status, 0, same.stdout + same.stderr);
     appliance.writePolicy([
-      { name: "tried", scope: { containers: ["strict*"] }, dns: { effect: "prevent" } },
+      {
+        name: "tried",
+        scope: { containers: ["strict*"] },
+        dns: { effect: "prevent", denied: ["good.example"] },
+      },
       CATCH_ALL,
     ]);
     const changed = await appliance.cli("policy", "replay", "--since", "1h");
     t.equal(changed.status, 1, changed.stderr);
     t.match(changed.stdout, /^newly denied: .*\(passes -> prevent\)$/m);
     t.match(changed.stdout, /chain\.example \(A\) is an alias of\s+evil\.example/);
+    t.match(changed.stdout, /^newly denied: \d lookups? of late \(passes -> prevent\)$/m);
     t.strictSame(await strict.lookup("denied.example"), [INTERNET.denied], "nothing was changed");
     appliance.writePolicy([CATCH_ALL]);
   });

@@ -10,7 +10,7 @@ import { InternalPrefixes } from "../../src/packet/internet.ts";
 import { parsePolicy } from "../../src/policy/parse.ts";
 import { compilePolicy } from "../../src/policy/policy.ts";
 import type { Finding, Observation, Policy } from "../../src/policy/types.ts";
-import { type Replayed, replay } from "../../src/replay/replay.ts";
+import { type Replayed, type ResolvedName, replay } from "../../src/replay/replay.ts";
 import type { ChangeGroup } from "../../src/replay/tally.ts";
 import { connection, lookup, START, web } from "../audit/finding.ts";
 import { feedsOf } from "../policy/fixtures.ts";
@@ -34,6 +34,8 @@ interface World {
   /** Filters that audits were asked with. */
   readonly asked: AuditFilter[];
   tell(finding: Finding, container?: AuditContainer): void;
+  /** What containers resolved lately, by id. */
+  readonly resolved: Map<string, readonly ResolvedName[]>;
   learn(...observations: readonly Observation[]): void;
   replay(before: Policy, after: Policy, containers?: readonly AuditContainer[]): Promise<Replayed>;
 }
@@ -64,12 +66,14 @@ async function world(t: Test): Promise<World> {
     await audits.close();
   });
   const asked: AuditFilter[] = [];
+  const resolved = new Map<string, readonly ResolvedName[]>();
   const internal = new InternalPrefixes([]);
   return {
     audits,
     models,
     clock,
     asked,
+    resolved,
     tell: (finding, container = web) => void audits.add({ ...finding, container: container.id }, container),
     learn(...observations) {
       models.running([web]);
@@ -92,6 +96,7 @@ async function world(t: Test): Promise<World> {
           view: (key) => models.view(key),
           keyOf: (container) => models.keyOf(container),
         },
+        resolved: async (container) => resolved.get(container) ?? [],
         containers,
         internet: (address) => !internal.contains(address, 0, address.length),
         pause: () => setImmediate(),
@@ -270,6 +275,27 @@ t.test("models: names, ports and places that are known are judged too", async (t
   );
   const idle = await w.replay(ALERT, after, []);
   t.match(idle.sample, { models: 0, idleModels: 1, entries: 0 });
+});
+
+t.test("what containers resolved lately is judged with where it led, whatever became of it", async (t) => {
+  const w = await world(t);
+  const other = { ...web, id: "other", name: "other", imageDigest: "sha256:2222" };
+  w.resolved.set(web.id, [
+    { name: "api.good.example", addresses: ["192.0.2.7"] },
+    { name: "cdn.shop.example", addresses: ["192.0.2.8", "198.51.100.9"] },
+  ]);
+  w.resolved.set("other", [{ name: "api.good.example", addresses: ["2001:db8::7"] }]);
+  const silent = everything("dns: { effect: disable }");
+  const denying = policy(`  - name: strict
+    scope: { containers: [web] }
+    dns: { effect: prevent, denied: [.good.example] }\n`);
+  const replayed = await w.replay(silent, denying, [web, other]);
+  t.equal(replayed.sample.lookups, 3);
+  t.same(tell(replayed), [
+    "newlyDenied lookups 1: all -> strict, null -> prevent; web; lookup of api.good.example (A) is in denied names (.good.example)",
+    "newlyDenied lookups 1: all -> strict, null -> prevent; web; lookup of cdn.shop.example (A) is answered with 198.51.100.9, which is listed by feed urlhaus",
+  ]);
+  t.match(replayed.tally.totals.newlyDenied, { audits: 0, models: 0, lookups: 2 });
 });
 
 t.test("a large store: read in pages, and what is remembered is bounded", async (t) => {

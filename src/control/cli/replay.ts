@@ -49,6 +49,7 @@ function writeReport(output: Output, report: ReplayReport): void {
       "learned",
       `${number(sample.entries)} names, ports and places in ${plural(sample.models, "model")}, whenever it was`,
     ],
+    ["lookups", `${plural(sample.lookups, "name")} that containers resolved in the last ten minutes or more`],
   ]);
   output.lines([""]);
   if (groups.length === 0) output.text("Nothing of it would go otherwise.", "", "green");
@@ -63,7 +64,11 @@ function writeReport(output: Output, report: ReplayReport): void {
 function writeGroup(output: Output, group: Group): void {
   const { change, source, count, rules, effects, containers, samples } = group;
   const [title, colour] = TITLES[change];
-  const what = source === "audits" ? plural(count, "finding") : `${number(count)} learned`;
+  const what = {
+    audits: plural(count, "finding"),
+    models: `${number(count)} learned`,
+    lookups: `${plural(count, "lookup")} of late`,
+  }[source];
   const effect = `${effects.before ?? "passes"} -> ${effects.after ?? "passes"}`;
   output.text(`${title}: ${what} (${effect})`, "  ", colour);
   const rule = (name: string | null): string => (name === null ? "no rule" : `rule \`${name}\``);
