@@ -172,49 +172,49 @@ class CompiledPolicy implements Policy {
 
   decide(event: PolicyEvent | SocketEvent): Decision {
     const { profile } = event;
-    if (!(profile instanceof CompiledProfile) || profile.exemptions === null) return this.#judge(event);
-    if (event.kind === "listening" || event.kind === "rawSocket") return this.#judge(event);
     try {
+      if (!(profile instanceof CompiledProfile)) throw new Error("the profile was not made by a policy");
+      if (profile.exemptions === null) return this.#judge(profile, event);
+      if (event.kind === "listening" || event.kind === "rawSocket") return this.#judge(profile, event);
       return this.#exempted(profile, profile.exemptions, event);
     } catch (error) {
       return this.#failed(event, error);
     }
   }
 
-  /** Judged as any other, so that all that spoke is known; then what is exempt is let through. */
+  #judge(profile: CompiledProfile, event: PolicyEvent | SocketEvent): Decision {
+    switch (event.kind) {
+      case "query":
+        return profile.judgesNames ? this.#query(profile, event) : profile.unjudged;
+      case "answer":
+        return profile.judgesNames ? this.#answer(profile, event) : profile.unjudged;
+      case "connection":
+        return profile.judgesConnections ? this.#connection(profile, event) : profile.unjudged;
+      case "listening":
+        return profile.judgesListening ? this.#listening(profile, event) : profile.unjudged;
+      case "rawSocket":
+        return profile.network.rawSockets === "disable" ? profile.unjudged : this.#rawSocket(profile, event);
+    }
+  }
+
+  /** Judged as any other, so that all that spoke is known; then what is exempt is let through, be it an error of ours. */
   #exempted(profile: CompiledProfile, exemptions: Exemptions, event: PolicyEvent): Decision {
-    const decision = this.#judge(event);
+    const judge = (part: PolicyEvent): Decision => {
+      try {
+        return this.#judge(profile, part);
+      } catch (error) {
+        return this.#failed(part, error);
+      }
+    };
+    const decision = judge(event);
     const exempted = exemptions.of(event);
     if (exempted === null) return decision;
     const { reason, rest } = exempted;
     if (rest !== null && decision.effect !== null) {
-      const found = this.#judge(rest);
+      const found = judge(rest);
       if (found.effect !== null) return { ...found, reasons: [...found.reasons, reason] };
     }
     return { ...this.#passed(profile, [reason, ...decision.reasons]), learn: decision.learn };
-  }
-
-  #judge(event: PolicyEvent | SocketEvent): Decision {
-    try {
-      const { profile } = event;
-      if (!(profile instanceof CompiledProfile)) throw new Error("the profile was not made by a policy");
-      switch (event.kind) {
-        case "query":
-          return profile.judgesNames ? this.#query(profile, event) : profile.unjudged;
-        case "answer":
-          return profile.judgesNames ? this.#answer(profile, event) : profile.unjudged;
-        case "connection":
-          return profile.judgesConnections ? this.#connection(profile, event) : profile.unjudged;
-        case "listening":
-          return profile.judgesListening ? this.#listening(profile, event) : profile.unjudged;
-        case "rawSocket":
-          return profile.network.rawSockets === "disable"
-            ? profile.unjudged
-            : this.#rawSocket(profile, event);
-      }
-    } catch (error) {
-      return this.#failed(event, error);
-    }
   }
 
   #query(profile: CompiledProfile, event: QueryEvent): Decision {
