@@ -103,7 +103,8 @@ export class Findings {
 
   /** A feed whose source gives nothing any more is told once, and again only when it was good in between. */
   staleFeeds(feeds: readonly FeedReport[]): void {
-    for (const { name, stale, goodAt, error } of feeds) {
+    for (const feed of feeds) {
+      const { name, stale, error } = feed;
       if (!stale) this.#stale.delete(name);
       if (!stale || this.#stale.has(name)) continue;
       this.#stale.add(name);
@@ -112,7 +113,7 @@ export class Findings {
         this.#ofTheGuard({
           attackType: "staleFeed",
           effect: "alert",
-          message: `feed ${name} was last fetched well at ${goodAt ?? "no time"}, and guards with that list${why}`,
+          message: `feed ${name} ${staleness(feed)}${why}`,
           reasons: [{ kind: "detection", feed: name, message: error ?? "no update of it has run" }],
         }),
       );
@@ -209,4 +210,16 @@ function newBehaviour(
     default:
       return null;
   }
+}
+
+/** What a stale feed guards with, and since when its source gave nothing. */
+function staleness({ goodAt, wantedSince, loadedAt }: FeedReport): string {
+  const since = `its source has given nothing good since it is named, at ${wantedSince ?? "no time"}`;
+  if (goodAt === null) {
+    return loadedAt === null
+      ? `never was in force: ${since}`
+      : `guards with the list of ${loadedAt}: ${since}`;
+  }
+  const rest = loadedAt === null ? "is not in force" : "guards with that list";
+  return `was last fetched well at ${goodAt}, and ${rest}`;
 }

@@ -16,7 +16,8 @@ import { type ErrorCode, TidesmanError } from "./errors.ts";
 import { fetchLists } from "./feed/fetch.ts";
 import { lastGeneration } from "./feed/generations.ts";
 import { openFeeds, preparedFeeds } from "./feed/index.ts";
-import { type FeedRecord, type FeedRecords, NEW_RECORD, readRecords } from "./feed/record.ts";
+import { isStale } from "./feed/look.ts";
+import { type FeedRecords, NEW_RECORD, readRecords } from "./feed/record.ts";
 import type { CompiledFeeds, DeclaredFeed, FeedSource } from "./feed/types.ts";
 import {
   approveFeed,
@@ -38,11 +39,8 @@ import { interfaceMatches } from "./surroundings.ts";
 const POPULAR = fileURLToPath(new URL("../feeds/popular.txt", import.meta.url));
 /** Longest time of an update in a process of its own; milliseconds. */
 const PROCESS_LIMIT = 30 * 60_000;
-/** A feed is stale when its source gave nothing good for so many intervals, and at least so long; milliseconds. */
-const STALE_INTERVALS = 3;
-const STALE_LEAST = 24 * 3_600_000;
 
-export interface UpdateRequest extends Pick<UpdateOptions, "only" | "fetch"> {
+export interface UpdateRequest extends Pick<UpdateOptions, "only" | "fetch" | "tells"> {
   readonly onStep?: (step: string) => void;
   /** Bytes of a list so far, and of all where the server said so. */
   readonly onProgress?: (feed: string, bytes: number, total: number | null) => void;
@@ -55,11 +53,12 @@ export function feedFolder(places: Places): string {
 /** Fetches, reads, checks and compiles in this process; what is in force in the daemon does not change by it. */
 export function updateHere(places: Places, request: UpdateRequest): Promise<UpdateOutcome> {
   const { network, dns } = readConfig(places);
-  const { onStep, onProgress, only, fetch } = request;
+  const { onStep, onProgress, only, fetch, tells = false } = request;
   return updateFeeds({
     manifest: feedManifest(places),
     folder: feedFolder(places),
     fetch,
+    tells,
     ...(only === undefined ? {} : { only }),
     ...(onStep === undefined ? {} : { onStep }),
     fetchLists(feeds) {
@@ -225,19 +224,15 @@ export function feedReports(feeds: CompiledFeeds, records: FeedRecords, now: num
       interval: source.url === undefined ? null : (declared.interval ?? 0) / 1000,
       checkedAt: isoOrNull(record.checkedAt),
       goodAt: isoOrNull(record.goodAt),
+      wantedSince: source.url === undefined ? null : isoOrNull(record.wantedSince),
       dueAt: source.url === undefined ? null : isoOrNull(record.dueAt),
-      stale: source.enabled && isStale(declared, record, now),
+      stale: isStale(declared, record, now),
       failures: record.failures,
       guarded: record.guarded,
       changes: record.changes,
       waiting: record.standing.candidate !== null,
     };
   });
-}
-
-function isStale(source: FeedSource & Partial<DeclaredFeed>, record: FeedRecord, now: number): boolean {
-  if (source.url === undefined || record.goodAt === null) return false;
-  return now - record.goodAt > Math.max(STALE_LEAST, STALE_INTERVALS * (source.interval ?? 0));
 }
 
 function isoOrNull(milliseconds: number | null): string | null {

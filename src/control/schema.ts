@@ -127,8 +127,11 @@ export const feedReport = z.object({
   interval: count.nullable().describe("Seconds between two looks at a fetched list"),
   checkedAt: time.nullable().describe("Last look at the source"),
   goodAt: time.nullable().describe("Last look that it answered well"),
+  wantedSince: time.nullable().describe("Since when a fetched list is named and enabled"),
   dueAt: time.nullable(),
-  stale: z.boolean().describe("Its source has given nothing good for three intervals and a day"),
+  stale: z
+    .boolean()
+    .describe("Its source has given nothing good for three intervals and a day, or never since it is named"),
   failures: count.describe("Failed looks since the last good one"),
   guarded: z
     .object({ removed: count, samples: z.array(z.string()) })

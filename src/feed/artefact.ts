@@ -16,6 +16,8 @@
  *
  * A folder holds the generation in force (`current.feeds`) and the one before it (`previous.feeds`). A new one is written
  * beside them, forced to the disk, and takes its name by rename(2): whenever the power fails, what has the name is whole.
+ * The one that was in force is first given the name `old.feeds` as well. Once `current.feeds` is another file, `old.feeds` is
+ * the one before it, until it takes the name `previous.feeds`: one rename changes both, and no crash costs the older one.
  */
 import {
   closeSync,
@@ -27,6 +29,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statSync,
   writevSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -44,6 +47,7 @@ const CHECKED_FROM = 16;
 const CURRENT = "current.feeds";
 const PREVIOUS = "previous.feeds";
 const NEW = "new.feeds";
+const OLD = "old.feeds";
 
 /** One state of all feeds. */
 export interface Generation {
@@ -82,6 +86,7 @@ export function writeGeneration(
   ];
   storing(folder, () => {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    settle(folder);
     const file = join(folder, NEW);
     try {
       writeFile(file, parts);
@@ -90,21 +95,19 @@ export function writeGeneration(
       rmSync(file, { force: true });
       throw error;
     }
-    if (!replaces) keepAsPrevious(folder);
-    renameSync(file, join(folder, CURRENT));
-    syncFolder(folder);
+    if (replaces) {
+      renameSync(file, join(folder, CURRENT));
+      syncFolder(folder);
+    } else advance(folder);
   });
 }
 
 /** Puts the previous generation in force, and the one in force in its place; both are there. Throws TM_STORE, TM_NOT_PERMITTED. */
 export function swapGenerations(folder: string): void {
   storing(folder, () => {
-    const file = join(folder, NEW);
-    rmSync(file, { force: true });
-    linkSync(join(folder, PREVIOUS), file);
-    keepAsPrevious(folder);
-    renameSync(file, join(folder, CURRENT));
-    syncFolder(folder);
+    settle(folder);
+    linkSync(join(folder, PREVIOUS), join(folder, NEW));
+    advance(folder);
   });
 }
 
@@ -114,7 +117,7 @@ export function swapGenerations(folder: string): void {
  * TM_NOT_PERMITTED.
  */
 export function readGeneration(folder: string, which: "current" | "previous" = "current"): Generation | null {
-  const file = join(folder, which === "current" ? CURRENT : PREVIOUS);
+  const file = fileOf(folder, which);
   let descriptor: number;
   try {
     descriptor = openSync(file, "r");
@@ -123,7 +126,7 @@ export function readGeneration(folder: string, which: "current" | "previous" = "
     throw unreadable(file, error);
   }
   try {
-    return readFrom(descriptor, file);
+    return readSets(descriptor, readDescription(descriptor, file));
   } catch (error) {
     throw error instanceof TidesmanError ? error : unreadable(file, error);
   } finally {
@@ -131,7 +134,38 @@ export function readGeneration(folder: string, which: "current" | "previous" = "
   }
 }
 
-function readFrom(descriptor: number, file: string): Generation {
+/**
+ * The sources of a generation, without its sets; none where there is no such generation. Throws as `readGeneration` does for
+ * what is damaged before the sets.
+ */
+export function readSources(folder: string, which: "current" | "previous"): CompiledFeeds["sources"] {
+  const file = fileOf(folder, which);
+  let descriptor: number | undefined;
+  try {
+    descriptor = openSync(file, "r");
+    return readDescription(descriptor, file).sources;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw error instanceof TidesmanError ? error : unreadable(file, error);
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+}
+
+interface Description extends Pick<Generation, "builtAt" | "manifest"> {
+  readonly sources: CompiledFeeds["sources"];
+  readonly statuses: CompiledFeeds["statuses"];
+  /** Offsets and bytes of the two sets. */
+  readonly places: readonly [
+    domainsAt: number,
+    domainBytes: number,
+    addressesAt: number,
+    addressBytes: number,
+  ];
+}
+
+/** Header and description, with everything about them checked. */
+function readDescription(descriptor: number, file: string): Description {
   const refuse = (why: string): never => {
     throw new TidesmanError(
       "TM_FEED",
@@ -159,11 +193,19 @@ function readFrom(descriptor: number, file: string): Generation {
   if (header[3] !== crc32(description, crc32(head.subarray(CHECKED_FROM)))) {
     refuse("corrupt (the checksum of its description is wrong)");
   }
+  const known = JSON.parse(Buffer.from(description).toString());
+  return { ...known, places: [domainsAt, domainBytes, addressesAt, addressBytes] };
+}
+
+function readSets(
+  descriptor: number,
+  { builtAt, manifest, sources, statuses, places }: Description,
+): Generation {
+  const [domainsAt, domainBytes, addressesAt, addressBytes] = places;
   const domains = new SharedArrayBuffer(domainBytes);
   const addresses = new SharedArrayBuffer(addressBytes);
   readBytes(descriptor, domainsAt, domainBytes, domains);
   readBytes(descriptor, addressesAt, addressBytes, addresses);
-  const { builtAt, manifest, sources, statuses } = JSON.parse(Buffer.from(description).toString());
   const feeds: CompiledFeeds = { sources, statuses, domains, addresses };
   openFeeds(feeds);
   return { feeds, builtAt, manifest };
@@ -199,17 +241,46 @@ function writeAll(descriptor: number, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.length; ) done += writevSync(descriptor, [bytes.subarray(done)]);
 }
 
-/** The generation in force keeps its own name until another takes it: there is always a whole one under it. */
-function keepAsPrevious(folder: string): void {
-  const old = join(folder, "old.feeds");
-  rmSync(old, { force: true });
+function fileOf(folder: string, which: "current" | "previous"): string {
+  return join(folder, which === "current" ? CURRENT : isUnsettled(folder) ? OLD : PREVIOUS);
+}
+
+/** Whether a crash left the generation that is the one before under the name `old.feeds`. */
+function isUnsettled(folder: string): boolean {
+  const old = identityOf(join(folder, OLD));
+  return old !== null && old !== identityOf(join(folder, CURRENT));
+}
+
+/** What two names of one file have in common; null where there is no file. */
+function identityOf(file: string): string | null {
+  const stat = statSync(file, { throwIfNoEntry: false, bigint: true });
+  return stat === undefined ? null : `${stat.dev} ${stat.ino}`;
+}
+
+/** Puts `new.feeds` in force, and the generation that was in the place of the one before it. */
+function advance(folder: string): void {
+  const old = join(folder, OLD);
   try {
     linkSync(join(folder, CURRENT), old);
   } catch (error) {
-    if (systemCode(error) === "ENOENT") return;
-    throw error;
+    if (systemCode(error) !== "ENOENT") throw error;
   }
-  renameSync(old, join(folder, PREVIOUS));
+  // Each step is on the disk before the next: a disk that puts them in another order would undo what they are for.
+  syncFolder(folder);
+  renameSync(join(folder, NEW), join(folder, CURRENT));
+  syncFolder(folder);
+  settle(folder);
+  syncFolder(folder);
+}
+
+/** Ends what a crash left half done. Behind it there is neither a new nor an old generation. */
+function settle(folder: string): void {
+  // It may be another name of the one before, which a writer would write over.
+  rmSync(join(folder, NEW), { force: true });
+  const old = join(folder, OLD);
+  if (isUnsettled(folder)) renameSync(old, join(folder, PREVIOUS));
+  // Two names of one file are left as they are by rename(2).
+  rmSync(old, { force: true });
 }
 
 /** Makes renames in a folder last. */

@@ -2,6 +2,7 @@
  * Lists of popular names, which guard.ts keeps out of feeds: one name a line, or `RANK,NAME` as Tranco publishes. `#`
  * begins a comment, at the start of a line or behind a blank.
  */
+import { readFileSync } from "node:fs";
 import { Growing } from "./growing.ts";
 import { DOT, forEachLine, isCommentOrEmpty, latin1, wordEnd } from "./list/lines.ts";
 import { appendName } from "./list/names.ts";
@@ -42,6 +43,22 @@ export function parsePopular(body: Uint8Array): PopularNames {
     samples.push(`line ${line}: ${shown}: ${reason ?? "a pattern, not a name"}`);
   });
   return { names, refused, samples };
+}
+
+/** The names of all `files`. `warnings` takes what cannot be read, and what holds no name. */
+export function readPopular(files: readonly string[], warnings: string[]): ReadonlySet<string> {
+  const all = new Set<string>();
+  for (const file of files) {
+    try {
+      const { names, refused, samples } = parsePopular(readFileSync(file));
+      for (const name of names) all.add(name);
+      if (names.size === 0 && refused > 0) warnings.push(`\`${file}\` holds no popular name: ${samples[0]}`);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      warnings.push(`the popular names of \`${file}\` cannot be read: ${why}`);
+    }
+  }
+  return all;
 }
 
 /** Where the name of `RANK,NAME` begins; `start` when there is no rank. */

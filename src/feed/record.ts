@@ -25,6 +25,7 @@ const changes = z.object({
   removedSamples: samples,
   newlyHit: z.array(z.object({ model: z.string(), name: z.string(), entry: z.string() })),
 });
+const TROUBLES = ["failing", "waiting", "stale"] as const;
 const record = z.object({
   standing: standing.default(NO_STANDING),
   /** `inUse`: what the source last gave is in force. Otherwise `message` says what is wrong, and the list before it stays. */
@@ -33,6 +34,10 @@ const record = z.object({
   /** Milliseconds since the epoch: the last look at the source, and the last one that it answered well; null: never. */
   checkedAt: z.number().nullable(),
   goodAt: z.number().nullable(),
+  /** Since when it is named and enabled; null: nobody has looked at the manifest since. */
+  wantedSince: z.number().nullable().default(null),
+  /** What is wrong with it that a scheduled update has told; null: nothing. */
+  told: z.enum(TROUBLES).nullable().default(null),
   /** When it is due again. */
   dueAt: z.number(),
   /** How and where the last look went, as `protocol URL`; null: never. Another source is due at once. */
@@ -48,6 +53,8 @@ const FILE = z.object({ version: z.literal(1), feeds: z.record(z.string(), recor
 
 export type FeedRecord = z.output<typeof record>;
 export type FeedRecords = Readonly<Record<string, FeedRecord>>;
+/** What an operator has to know about a feed: its source gives nothing good, a list waits for him, nothing good came for long. */
+export type Trouble = (typeof TROUBLES)[number];
 const NAME = "records.json";
 
 export const NEW_RECORD: FeedRecord = Object.freeze({
@@ -56,6 +63,8 @@ export const NEW_RECORD: FeedRecord = Object.freeze({
   message: null,
   checkedAt: null,
   goodAt: null,
+  wantedSince: null,
+  told: null,
   dueAt: 0,
   source: null,
   failures: 0,

@@ -8,19 +8,20 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "../clock.ts";
 import { systemCode, TidesmanError } from "../errors.ts";
-import { readGeneration, swapGenerations, writeGeneration } from "./artefact.ts";
+import { readGeneration, readSources, swapGenerations, writeGeneration } from "./artefact.ts";
 import { compareEntries, type LearnedName, newlyHit } from "./changes.ts";
 import { compileFeeds, type FeedList } from "./compile.ts";
 import type { FetchOutcome } from "./fetch.ts";
 import { hasSameLists, isSame, lastGeneration, takenSince } from "./generations.ts";
 import { guardNames, subtractInternal } from "./guard.ts";
 import { SEED_LENGTH } from "./hash.ts";
+import { mayHaveLeftovers, removeLeftovers } from "./leftovers.ts";
 import { type Admit, readFeedFile, readFeeds } from "./load.ts";
 import { lockFeeds } from "./lock.ts";
-import { afterFetch, isDue, unreadable } from "./look.ts";
+import { afterFetch, isDue, takeNews, unreadable, wanted } from "./look.ts";
 import { parseManifest } from "./manifest.ts";
 import type { ReadList } from "./parse.ts";
-import { parsePopular } from "./popular.ts";
+import { readPopular } from "./popular.ts";
 import { type FeedRecord, type FeedRecords, NEW_RECORD, readRecords, writeRecords } from "./record.ts";
 import { approve, judge, reject } from "./release.ts";
 import type { CompiledFeeds, DeclaredFeed } from "./types.ts";
@@ -42,6 +43,8 @@ export interface UpdateOptions {
   /** Networks that no fetched list may name, as prefixes. */
   readonly internal: readonly string[];
   readonly learned: () => readonly LearnedName[];
+  /** Whether somebody is told `news`, which then are none the next time. */
+  readonly tells?: boolean;
   readonly clock: Clock;
   /** Told what is being done, for those who watch. */
   readonly onStep?: (step: string) => void;
@@ -52,6 +55,8 @@ export interface UpdateOutcome {
   readonly changed: boolean;
   /** Feeds of which another list came into force. */
   readonly taken: readonly string[];
+  /** Feeds with something wrong that nobody was told yet. */
+  readonly news: readonly string[];
   /** What an operator should know beside the records: a generation that could not be read. */
   readonly warnings: readonly string[];
   readonly feeds: CompiledFeeds;
@@ -102,9 +107,9 @@ function update(looks: readonly Look[], options: UpdateOptions): UpdateOutcome {
   const { generation: before, inForce } = lastGeneration(folder, warnings);
   const stored = readRecords(folder);
   const known: Record<string, FeedRecord> = {};
-  for (const { name } of feeds) known[name] = recordOf(stored, name);
-  const records = { ...known };
   const now = clock.now();
+  for (const feed of feeds) known[feed.name] = wanted(feed, recordOf(stored, feed.name), now);
+  const records = { ...known };
   const outcomes = new Map<string, FetchOutcome>();
   for (const feed of feeds) {
     // A manifest that changed meanwhile may ask for another list than was fetched.
@@ -117,7 +122,7 @@ function update(looks: readonly Look[], options: UpdateOptions): UpdateOutcome {
   }
 
   onStep?.("reading lists");
-  const names = lazily(() => popularNames([options.popular, ...popular], warnings));
+  const names = lazily(() => readPopular([options.popular, ...popular], warnings));
   const learned = lazily(options.learned);
   const judged = new Set<string>();
   const admit: Admit = (feed, list, inUse) => {
@@ -168,10 +173,34 @@ function update(looks: readonly Look[], options: UpdateOptions): UpdateOutcome {
     writeGeneration(folder, { ...generation, feeds: compiled }, { replaces });
     changed = true;
   }
+  const news = takeNews(feeds, records, { ...options, now });
   // Behind the generation: killed between the two, the next look finds the same lists and says the same again.
   writeRecords(folder, records);
+  sweep(text, feeds, options);
   if (compiled === undefined) throw new TidesmanError("TM_INTERNAL", "an update ended without feeds");
-  return { changed, taken: takenSince(before?.feeds, compiled), warnings, feeds: compiled, records };
+  return { changed, taken: takenSince(before?.feeds, compiled), news, warnings, feeds: compiled, records };
+}
+
+/** Removes fetched lists of feeds that neither the manifest (its `text`) nor a generation on the disk names. */
+function sweep(text: string, feeds: readonly DeclaredFeed[], { folder, manifest }: UpdateOptions): void {
+  const bodies = bodiesIn(folder);
+  const named = new Set(feeds.filter(({ remote }) => remote !== undefined).map(({ name }) => name));
+  if (!mayHaveLeftovers(bodies, named)) return;
+  let unlock: (() => void) | undefined;
+  try {
+    // Bodies are written under this lock, perhaps those of a manifest that is newer than `text`.
+    unlock = lockFeeds(folder, 0, "fetching");
+    if (readManifestText(manifest) !== text) return;
+    for (const which of ["current", "previous"] as const) {
+      for (const { name, url } of readSources(folder, which)) if (url !== undefined) named.add(name);
+    }
+    removeLeftovers(bodies, named);
+  } catch (error) {
+    // Nothing depends on it: the next update finds them again.
+    if (!(error instanceof TidesmanError)) throw error;
+  } finally {
+    unlock?.();
+  }
 }
 
 /** The list that waits for approval is taken by the next update. Throws TM_NOT_FOUND when none waits. */
@@ -345,21 +374,6 @@ function judgeList(
           newlyHit: hits.map((hit) => ({ ...hit })),
         };
   return { verdict, changes };
-}
-
-function popularNames(files: readonly string[], warnings: string[]): ReadonlySet<string> {
-  const all = new Set<string>();
-  for (const file of files) {
-    try {
-      const { names, refused, samples } = parsePopular(readFileSync(file));
-      for (const name of names) all.add(name);
-      if (names.size === 0 && refused > 0) warnings.push(`\`${file}\` holds no popular name: ${samples[0]}`);
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      warnings.push(`the popular names of \`${file}\` cannot be read: ${why}`);
-    }
-  }
-  return all;
 }
 
 /** The seed of a generation goes on: the same lists give the same bytes. */

@@ -62,6 +62,18 @@ feeds:
   t.match(quiet, { status: 1, stdout: "", stderr: /^tidesman: feed own: keeps 30 entries .*\n$/ });
   t.match(await run("approve", "own"), { status: 0, stdout: /^own .* 1 +in use/m });
 
+  // `missing` was told by the updates before; a schedule tells what is new, and once.
+  t.match(await run("update", "--due", "--quiet"), { status: 0, stdout: "", stderr: "" });
+  writeFileSync(join(folder, "nets.txt"), "<html>");
+  t.match(await run("update", "--due", "--quiet"), {
+    status: 1,
+    stderr: /^tidesman: feed nets: [^\n]*web page[^\n]*\n$/,
+  });
+  t.match(await run("update", "--due", "--quiet"), { status: 0, stderr: "" });
+  t.match(await run("update", "--quiet"), { status: 1, stderr: /feed nets: .*\n.*feed missing: /s });
+  writeFileSync(join(folder, "nets.txt"), "10.1.2.3\n203.0.113.0/24\n");
+  t.match(await run("update", "--due"), { status: 0, stdout: /^missing .* failed/m });
+
   for (const [target, status] of [
     ["N0.Bad.Example.", 1],
     ["203.0.113.9", 1],

@@ -77,6 +77,7 @@ export const feed: FeedReport = {
   interval: null,
   checkedAt: TIME,
   goodAt: TIME,
+  wantedSince: null,
   dueAt: null,
   stale: false,
   failures: 0,
@@ -729,7 +730,7 @@ export function longest(text: string): number {
 }
 
 export const scriptedIntelligence: Intelligence = {
-  update: async (_places, { only = ["urlhaus"] }) => ({ warnings: [], taken: only }),
+  update: async (_places, { only = ["urlhaus"] }) => ({ warnings: [], taken: only, news: [] }),
   reports: () => null,
   test: (_places, name, target) =>
     name === "urlhaus" && target.endsWith("evil.example")

@@ -255,12 +255,14 @@ t.test("feeds", async (t) => {
     { ...feed, name: "b", state: "quarantined" },
     { ...feed, name: "c", error: "HTTP 500" },
     { ...feed, name: "d", stale: true },
+    { ...feed, name: "e", state: "failed", stale: true, goodAt: null, wantedSince: feed.goodAt, error: "no" },
   ] as const;
   t.match(await hear(feeds, { patient: { feeds: bad } }), [
     /^warning: a: not fetched/,
     /^warning: b: an update is quarantined/,
     /^warning: c: HTTP 500/,
     /^warning: d: stale/,
+    /^warning: e: never fetched well since it is named, at 20.*: no/,
   ]);
 });
 

@@ -32,6 +32,8 @@ export interface Intelligence {
     request: {
       readonly fetch: "all" | "due" | "none";
       readonly only?: readonly string[];
+      /** Whether somebody reads what is wrong, which then is no news the next time. */
+      readonly tells?: boolean;
       readonly onStep?: (step: string) => void;
       readonly onProgress?: (feed: string, bytes: number, total: number | null) => void;
     },
@@ -39,6 +41,8 @@ export interface Intelligence {
     readonly warnings: readonly string[];
     /** Feeds of which another list came into force. */
     readonly taken: readonly string[];
+    /** Feeds with something wrong that nobody was told yet. */
+    readonly news: readonly string[];
   }>;
   /** What a daemon would start with; null when nothing is compiled. */
   reports(places: Places, complain: (text: string) => void): readonly FeedReport[] | null;

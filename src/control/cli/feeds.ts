@@ -37,7 +37,7 @@ export function define(program: Command, attach: Attach): void {
     .option(...JSON_OPTION)
     .addHelpText(
       "after",
-      "\nExit status 1 when a feed (NAME: that one) failed, was refused, or waits for approval.\nWorks with the daemon down: it takes the new feeds when it starts.",
+      "\nExit status 1 when a feed (NAME: that one) failed, was refused, or waits for approval;\nwith --due only when that is new: what was told once is not told again.\nWorks with the daemon down: it takes the new feeds when it starts.",
     );
   const show = feeds
     .command("show <name>")
@@ -90,11 +90,13 @@ const updateFeeds: Action<UpdateFlags> = async (context, flags, name) => {
   const whole = name === undefined && due !== true && offline !== true;
   // Null where the daemon does it all: it does not say.
   let taken: readonly string[] | null = null;
+  let news: readonly string[] = [];
   const all = await takeOver(context, { mayHandOver: whole, silent }, async () => {
     const progress = new Progress(process.stderr, context.now);
     try {
       const outcome = await (await context.intelligence()).update(context.places, {
         fetch: offline === true ? "none" : due === true ? "due" : "all",
+        tells: true,
         ...(name === undefined ? {} : { only: [name] }),
         ...(silent
           ? {}
@@ -104,19 +106,19 @@ const updateFeeds: Action<UpdateFlags> = async (context, flags, name) => {
             }),
       });
       progress.end();
-      ({ taken } = outcome);
+      ({ taken, news } = outcome);
       for (const warning of outcome.warnings) context.complain(`tidesman: ${warning}\n`);
     } finally {
       progress.end();
     }
   });
   const feeds = all.filter((feed) => name === undefined || feed.name === name);
-  const wrong = feeds.filter(isWrong);
+  // A schedule tells what it finds once; who asks by hand is told what is.
+  const wrong = feeds.filter((feed) => (due === true ? news.includes(feed.name) : isWrong(feed)));
   if (quiet !== true) {
     table(context, feeds, json === true);
     if (json !== true && taken !== null) tellChanges(context, all, taken);
-  } else
-    for (const feed of wrong) context.complain(`tidesman: feed ${feed.name}: ${feed.error ?? feed.state}\n`);
+  } else for (const feed of wrong) context.complain(`tidesman: feed ${feed.name}: ${whatIsWrong(feed)}\n`);
   return wrong.length > 0 ? FOUND : DONE;
 };
 
@@ -189,7 +191,10 @@ const showFeed: Action<JsonOption> = async (context, { json }, name = "") => {
     ...(feed.url === null
       ? []
       : ([
-          ["checked", `${when(feed.checkedAt)}; last good ${when(feed.goodAt)}; due ${when(feed.dueAt)}`],
+          [
+            "checked",
+            `${when(feed.checkedAt)}; last good ${when(feed.goodAt)}; due ${when(feed.dueAt)}; wanted since ${when(feed.wantedSince)}`,
+          ],
           ["failures", number(feed.failures)],
         ] as const)),
     ...optional(
@@ -283,6 +288,12 @@ function isUnreachable(error: unknown): error is TidesmanError {
 /** What cron should tell: not that a fresh list was never fetched, but that one cannot be, or waits for somebody. */
 function isWrong({ state }: FeedReport): boolean {
   return state === "failed" || state === "refused" || state === "quarantined" || state === "held";
+}
+
+function whatIsWrong({ stale, goodAt, wantedSince, error, state }: FeedReport): string {
+  if (!stale) return error ?? state;
+  const since = goodAt === null ? `it is named, at ${wantedSince ?? "no time"}` : goodAt;
+  return `stale, nothing good since ${since}${error === null ? "" : `: ${error}`}`;
 }
 
 const STATES: Readonly<Record<FeedReport["state"], string>> = {

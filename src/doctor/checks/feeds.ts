@@ -9,7 +9,14 @@ export const feeds: Check = ({ feeds: reports }) => {
     return [warning("no feed is compiled: nothing is told by intelligence", "run `tidesman feeds update`")];
   const enabled = reports.filter((feed) => feed.enabled);
   const verdicts = enabled.flatMap((feed) => {
-    const { name, state, error, stale, goodAt } = feed;
+    const { name, state, error, stale, goodAt, wantedSince } = feed;
+    if (stale && goodAt === null)
+      return [
+        warning(
+          `${name}: never fetched well since it is named, at ${wantedSince ?? "no time"}${error === null ? "" : `: ${error}`}`,
+          `see \`tidesman feeds show ${name}\``,
+        ),
+      ];
     if (state === "notFetched") return [warning(`${name}: not fetched yet`, "run `tidesman feeds update`")];
     if (state === "quarantined" || state === "held")
       return [

@@ -199,12 +199,22 @@ export async function storedSource(path: string): Promise<string | null> {
 }
 
 async function readStored(path: string): Promise<Stored | null> {
-  let value: unknown;
   try {
-    value = JSON.parse(await readFile(path, "utf8"));
+    return parseStored(await readFile(path, "utf8"));
   } catch {
     return null;
   }
+}
+
+/** What a file beside a body says; null where it says nothing that can be understood. */
+export function parseStored(written: string): Stored | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(written);
+  } catch {
+    return null;
+  }
+  if (typeof value !== "object" || value === null) return null;
   const text = (key: string): string => {
     const found = field(value, key);
     return typeof found === "string" ? found : "";
