@@ -3,7 +3,6 @@
  * command line, daemon or not, and by the process that the daemon starts for an update.
  */
 import { type ChildProcess, fork } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,6 +13,7 @@ import type { FeedReport } from "./control/types.ts";
 import { version } from "./control/version.ts";
 import { type ErrorCode, TidesmanError } from "./errors.ts";
 import { fetchLists } from "./feed/fetch.ts";
+import { readSecret } from "./feed/files.ts";
 import { lastGeneration } from "./feed/generations.ts";
 import { openFeeds, preparedFeeds } from "./feed/index.ts";
 import { isStale } from "./feed/look.ts";
@@ -69,7 +69,7 @@ export function updateHere(places: Places, request: UpdateRequest): Promise<Upda
         environment: process.env,
         servers: dns.upstreams.filter((server) => !server.includes("%")),
         version: version(),
-        readSecret: (file) => readFileSync(file, "utf8"),
+        readSecret,
         ...(onProgress === undefined ? {} : { onProgress }),
       });
     },

@@ -1,5 +1,6 @@
 /** The process behind a command line: its streams, its environment, its exit status. What a command does not need is not loaded. */
 import { resolve } from "node:path";
+import { systemClock } from "./clock.ts";
 import type { Context, FileReaders, Intelligence } from "./control/cli/context.ts";
 import { Output } from "./control/cli/output.ts";
 import { runProgram } from "./control/cli/program.ts";
@@ -9,20 +10,20 @@ async function readers(): Promise<FileReaders> {
     { loadConfig },
     { parsePolicy, DEFAULT_POLICY },
     { importPrisma },
-    { parseFeeds },
+    { checkManifest },
     { SHIPPED_FEEDS },
   ] = await Promise.all([
     import("./config.ts"),
     import("./policy/parse.ts"),
     import("./policy/prisma/import.ts"),
-    import("./feed/manifest.ts"),
+    import("./feed/files.ts"),
     import("./settings.ts"),
   ]);
   return {
     config: loadConfig,
     policy: parsePolicy,
     prisma: importPrisma,
-    feeds: parseFeeds,
+    feeds: (text, file, how) => checkManifest(text, file, { ...how, clock: systemClock }),
     defaultPolicy: DEFAULT_POLICY,
     shippedFeeds: SHIPPED_FEEDS,
   };

@@ -1,5 +1,6 @@
 /** How a feed is told whose source gives nothing. */
 import t from "tap";
+import { ManualClock } from "../src/clock.ts";
 import type { FeedReport } from "../src/control/types.ts";
 import { Findings, type FindingsOptions } from "../src/findings.ts";
 import type { Finding } from "../src/policy/types.ts";
@@ -12,6 +13,8 @@ t.test("a stale feed is told once, with what it guards with", async (t) => {
   const told: string[] = [];
   const findings = new Findings({
     audits: { take: ({ message }: Finding) => told.push(message) },
+    clock: new ManualClock(),
+    revisions: { revision: 1 },
     incidents: { observe: () => undefined },
   } as unknown as FindingsOptions);
   const stale: FeedReport = { ...feed, stale: true, wantedSince: NAMED, goodAt: GOOD, error: "it is gone" };

@@ -15,8 +15,12 @@ import type { Output } from "./output.ts";
 export interface FileReaders {
   config(text: string | null, file: string, hostname: string): Config;
   policy(text: string, file: string): { policy: PolicyFile; notices: readonly Notice[] };
-  /** `bodies`: folder where fetched lists are kept. */
-  feeds(text: string, file: string, bodies: string): readonly DeclaredFeed[];
+  /** With all that is wrong with files that it names. `bodies`: folder where fetched lists are kept. */
+  feeds(
+    text: string,
+    file: string,
+    how: { readonly bodies: string; readonly environment: Readonly<Record<string, string | undefined>> },
+  ): { readonly feeds: readonly DeclaredFeed[]; readonly notices: readonly Notice[] };
   /** An export of Prisma Cloud Compute as rules, with what could not be taken over. */
   prisma(text: string, file: string): { policy: PolicyFile; notes: readonly string[] };
   readonly defaultPolicy: PolicyFile;

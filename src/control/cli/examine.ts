@@ -1,8 +1,8 @@
 /** Reads the files an operator writes the way the daemon will, and gathers all that is wrong with them. */
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync, type Stats, statSync } from "node:fs";
 import type { Config } from "../../config.ts";
+import { SourceDocument } from "../../document.ts";
 import { systemCode, TidesmanError } from "../../errors.ts";
-import type { DeclaredFeed, RemoteList } from "../../feed/types.ts";
 import type { PolicyNotice } from "../types.ts";
 import type { FileReaders } from "./context.ts";
 import { plural } from "./layout.ts";
@@ -30,9 +30,39 @@ export function checkConfig(
   let config: Config | null = null;
   const checked = examine("configuration", file, required, (text) => {
     config = readers.config(text, file, hostname);
-    return { summary: text === null ? "not there: built-in defaults" : "read", notices: [] };
+    const notices = configNotices(config, text, file);
+    return { summary: text === null ? "not there: built-in defaults" : "read", notices };
   });
   return { ...checked, config };
+}
+
+/** Files that the configuration names, as far as the daemon will need them. */
+function configNotices({ dns, docker }: Config, text: string | null, file: string): readonly PolicyNotice[] {
+  const document = new SourceDocument(text ?? "{}", file);
+  if (dns.upstreams.length === 0) {
+    const why = troubleWith(dns.resolvConf, (stat) => stat.isFile() || "it is not a file");
+    if (why !== null) {
+      const message = `\`${dns.resolvConf}\` cannot be read (${why}); without \`dns.upstreams\` nobody is asked`;
+      document.notice("warning", ["dns", "resolvConf"], message);
+    }
+  }
+  const why = troubleWith(docker.socket, (stat) => stat.isSocket() || "it is not a socket");
+  if (why !== null) {
+    const message = `\`${docker.socket}\` cannot be used (${why}); no container is known until it can`;
+    document.notice(why === "ENOENT" ? "info" : "warning", ["docker", "socket"], message);
+  }
+  return document.notices;
+}
+
+/** Why a file cannot be read, or is not what `fits` wants; null when all is well. */
+function troubleWith(path: string, fits: (stat: Stats) => true | string): string | null {
+  try {
+    accessSync(path, constants.R_OK);
+    const answer = fits(statSync(path));
+    return answer === true ? null : answer;
+  } catch (error) {
+    return systemCode(error);
+  }
 }
 
 export function checkPolicy(readers: FileReaders, file: string, required: boolean): CheckedFile {
@@ -64,75 +94,10 @@ export function checkFeeds(readers: FileReaders, file: string, how: FeedsToCheck
         notices: shipped.notices,
       };
     }
-    const sources = readers.feeds(text, file, how.bodies);
-    const off = sources.filter((source) => !source.enabled).length;
-    const notices = sources.flatMap((source, index): PolicyNotice[] => {
-      if (!source.enabled) return [];
-      const found = source.remote ? fetchNotices(source, source.remote, how) : pathNotices(source);
-      return found.map(({ level, key, message }) => {
-        const text = `feed \`${source.name}\`: ${message}`;
-        return { level, file, line: 1, column: 1, field: `feeds[${index}].${key}`, message: text };
-      });
-    });
-    return { summary: `${plural(sources.length, "feed")}${off === 0 ? "" : `, ${off} off`}`, notices };
+    const { feeds, notices } = readers.feeds(text, file, how);
+    const off = feeds.filter((feed) => !feed.enabled).length;
+    return { summary: `${plural(feeds.length, "feed")}${off === 0 ? "" : `, ${off} off`}`, notices };
   });
-}
-
-interface FeedNotice {
-  readonly level: PolicyNotice["level"];
-  readonly key: string;
-  readonly message: string;
-}
-
-function pathNotices({ path }: DeclaredFeed): readonly FeedNotice[] {
-  const trouble = unreadable(path);
-  if (trouble === null) return [];
-  const message = `\`${path}\` cannot be read (${trouble}); the feed will not be in use`;
-  return [{ level: "warning", key: "path", message }];
-}
-
-/** What keeps a list from being fetched, as far as this host can tell without asking the network. */
-function fetchNotices(
-  { path }: DeclaredFeed,
-  { url, authentication, ca }: RemoteList,
-  { environment }: FeedsToCheck,
-): readonly FeedNotice[] {
-  const notices: FeedNotice[] = [];
-  const warn = (key: string, message: string): void => void notices.push({ level: "warning", key, message });
-  const trouble = unreadable(path);
-  if (trouble === "ENOENT") {
-    const message = "not fetched yet; `tidesman feeds update` fetches it, and the timer does";
-    notices.push({ level: "info", key: "url", message });
-  } else if (trouble !== null)
-    warn("url", `the fetched list \`${path}\` cannot be read (${trouble}); it will not be in use`);
-  const secret = authentication?.secret;
-  if (secret !== undefined && "file" in secret) {
-    const why = unreadable(secret.file);
-    if (why !== null)
-      warn(
-        "authentication.file",
-        `\`${secret.file}\` cannot be read (${why}); the list cannot be fetched without it`,
-      );
-  } else if (secret !== undefined && !environment[secret.environment]) {
-    warn(
-      "authentication.environment",
-      `\`${secret.environment}\` is not set here; it has to be where lists are fetched (/etc/tidesman/feeds.env)`,
-    );
-  }
-  if (secret !== undefined && url.startsWith("http:"))
-    warn("url", "its secret would be sent without encryption; use https if the server has it");
-  const untrusted = ca === undefined ? null : unreadable(ca);
-  if (untrusted !== null) warn("ca", `\`${ca}\` cannot be read (${untrusted}); the list cannot be fetched`);
-  return notices;
-}
-
-function unreadable(path: string): string | null {
-  try {
-    accessSync(path, constants.R_OK);
-    return null;
-  } catch (error) {
-    return systemCode(error);
-  }
 }
 
 interface Content {

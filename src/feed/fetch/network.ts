@@ -71,15 +71,28 @@ export class Network {
   }
 }
 
-function readCertificates(file: string): string {
+/** Certificates in PEM form. Throws `FetchFailure` for a file that cannot be read, or has one that is none. */
+export function readCertificates(file: string): string {
+  let text: string;
   try {
-    const text = readFileSync(file, "utf8");
-    new X509Certificate(text);
-    return text;
+    text = readFileSync(file, "utf8");
   } catch (error) {
-    const code = systemCode(error);
-    const reason = /^E[A-Z]+$/.test(code) ? `cannot be read (${code})` : "has no certificate in PEM form";
-    throw new FetchFailure(`the file of certificates \`${file}\` ${reason}`);
+    throw new FetchFailure(`the file of certificates \`${file}\` cannot be read (${systemCode(error)})`);
+  }
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|$)/gs) ?? [];
+  if (blocks.length === 0 || !blocks.every(isCertificate)) {
+    const what = blocks.length === 0 ? "no certificate in PEM form" : "a damaged certificate";
+    throw new FetchFailure(`the file of certificates \`${file}\` has ${what}`);
+  }
+  return text;
+}
+
+function isCertificate(text: string): boolean {
+  try {
+    new X509Certificate(text);
+    return true;
+  } catch {
+    return false;
   }
 }
 
