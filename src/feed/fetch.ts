@@ -19,6 +19,8 @@ import type { DeclaredFeed, RemoteList } from "./types.ts";
 const MAX_HOSTS = 4;
 /** A list in many parts (pages, events) may take as many times its timeout, which is that of one part. */
 const MAX_PARTS_TIME = 20;
+/** Characters of a message. */
+const MAX_MESSAGE = 600;
 
 export interface FetchOptions {
   readonly clock: Clock;
@@ -146,7 +148,7 @@ async function fetchGroup(
     for (const { feed } of group) {
       outcomes.set(feed.name, {
         kind: "failed",
-        message: credentials?.redact(failure.message) ?? failure.message,
+        message: shown(credentials?.redact(failure.message) ?? failure.message),
         retryAfter: failure.retryAfter,
       });
     }
@@ -162,6 +164,15 @@ async function fetchGroup(
         : { kind: "unchanged" },
     );
   }
+}
+
+/** What a server said goes to terminals, logs and audits: one line of a length that fits there. */
+function shown(message: string): string {
+  const line = message.replace(/[^\x20-\x7e]/g, (char) => {
+    const code = char.charCodeAt(0).toString(16);
+    return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
+  });
+  return line.length > MAX_MESSAGE ? `${line.slice(0, MAX_MESSAGE)}...` : line;
 }
 
 const BY_PROTOCOL: Readonly<

@@ -1,6 +1,7 @@
 /** `tidesman feeds`: which intelligence is in force, and what becomes of its sources. All of it works with the daemon down. */
 import type { Command } from "commander";
 import { TidesmanError } from "../../errors.ts";
+import { printable } from "../printable.ts";
 import type { FeedReport } from "../types.ts";
 import {
   type Action,
@@ -118,7 +119,9 @@ const updateFeeds: Action<UpdateFlags> = async (context, flags, name) => {
   if (quiet !== true) {
     table(context, feeds, json === true);
     if (json !== true && taken !== null) tellChanges(context, all, taken);
-  } else for (const feed of wrong) context.complain(`tidesman: feed ${feed.name}: ${whatIsWrong(feed)}\n`);
+  } else
+    for (const feed of wrong)
+      context.complain(`tidesman: feed ${feed.name}: ${printable(whatIsWrong(feed))}\n`);
   return wrong.length > 0 ? FOUND : DONE;
 };
 

@@ -8,6 +8,9 @@ import { FetchFailure } from "./failure.ts";
 import { type Draft, draft, inspect, type Stored, stored, sweep, writeStored } from "./store.ts";
 import { type Answer, DECODER, damaged, type Means, type Resource, transfer } from "./transfer.ts";
 
+/** Characters of a validator. */
+const MAX_VALIDATOR = 1024;
+
 /** A list to fetch, once, for all files that want its body. */
 export interface Wanted {
   readonly remote: RemoteList;
@@ -83,6 +86,21 @@ export function conditionsOf(
   };
 }
 
+/**
+ * What the server is asked with the next time. One that is so long that a request with it would be refused, and so for
+ * ever, is left out, and so is one that carries the secret.
+ */
+export function validatorsOf(
+  { headers }: Answer,
+  credentials: Credentials,
+): Pick<Stored, "etag" | "lastModified"> {
+  const kept = (name: string): string | null => {
+    const value = headers.get(name);
+    return value === null || value.length > MAX_VALIDATOR || credentials.knows(value) ? null : value;
+  };
+  return { etag: kept("etag"), lastModified: kept("last-modified") };
+}
+
 function alike(a: Stored, b: Stored): boolean {
   return (
     a.source === b.source && a.sha256 === b.sha256 && a.etag === b.etag && a.lastModified === b.lastModified
@@ -142,15 +160,12 @@ async function keep(
         changed.add(path);
       }
       bytes = size;
-      const etag = answer.headers.get("etag");
-      const lastModified = answer.headers.get("last-modified");
       await writeStored(
         path,
         {
           source: wanted.source,
           url: answer.url,
-          etag: etag === null || credentials.knows(etag) ? null : etag,
-          lastModified: lastModified === null || credentials.knows(lastModified) ? null : lastModified,
+          ...validatorsOf(answer, credentials),
           sha256,
           size,
           fetchedAt: means.clock.now(),

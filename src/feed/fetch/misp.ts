@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { systemCode } from "../../errors.ts";
 import { checkText, FeedBodyError, field, MAX_BODY, parseJSON } from "../list/body.ts";
 import { FetchFailure } from "./failure.ts";
-import { conditionsOf, type Fetched, resourceOf, type Wanted } from "./list.ts";
+import { conditionsOf, type Fetched, resourceOf, validatorsOf, type Wanted } from "./list.ts";
 import { collected } from "./memory.ts";
 import { makeFolder, names, replace, stored, storedSource, sweep, syncFolder, writeStored } from "./store.ts";
 import type { Means } from "./transfer.ts";
@@ -77,15 +77,12 @@ export async function fetchFolder(wanted: Wanted, means: Means): Promise<Fetched
     const written = await keepManifest(path, body, versions, means);
     const last = known[index];
     if (fetchedEvents > 0 || last?.sha256 !== written.sha256) changed.add(path);
-    const etag = answer.headers.get("etag");
-    const lastModified = answer.headers.get("last-modified");
     await writeStored(
       path,
       {
         source: wanted.source,
         url: answer.url,
-        etag: etag === null || credentials.knows(etag) ? null : etag,
-        lastModified: lastModified === null || credentials.knows(lastModified) ? null : lastModified,
+        ...validatorsOf(answer, credentials),
         ...written,
         fetchedAt: means.clock.now(),
         packing: "none",

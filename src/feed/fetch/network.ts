@@ -1,6 +1,6 @@
 /** Connections to servers of lists: how names are resolved, who is trusted, and through which proxy. */
 import { X509Certificate } from "node:crypto";
-import { promises as dns } from "node:dns";
+import { promises as dns, lookup as systemLookup } from "node:dns";
 import { readFileSync } from "node:fs";
 import { isIP, type LookupFunction } from "node:net";
 import { rootCertificates } from "node:tls";
@@ -8,6 +8,7 @@ import { Agent, type Dispatcher, ProxyAgent } from "undici";
 import { systemCode } from "../../errors.ts";
 import { FetchFailure } from "./failure.ts";
 import { type Environment, proxyFor } from "./proxy.ts";
+import { type Depth, depthOf, depthOfHost, INTERNET, LINK } from "./reach.ts";
 
 /** Milliseconds for a connection with its TLS handshake. */
 const CONNECT = 15_000;
@@ -23,8 +24,10 @@ export interface NetworkOptions {
 export class Network {
   readonly #options: NetworkOptions;
   readonly #resolver: dns.Resolver | null;
-  /** By proxy and file of certificates. */
+  /** By proxy, file of certificates and reach. */
   readonly #dispatchers = new Map<string, Dispatcher>();
+  /** Of names, as they were resolved; the outermost address counts. */
+  readonly #depths = new Map<string, Depth>();
 
   constructor(options: NetworkOptions) {
     this.#options = options;
@@ -32,26 +35,38 @@ export class Network {
     this.#resolver?.setServers(options.servers);
   }
 
-  /** What `url` is asked with. Throws `FetchFailure` for a proxy or a file of certificates that cannot be used. */
-  dispatcher(url: URL, ca: string | undefined): Dispatcher {
+  /**
+   * What `url` is asked with. `reach`: how far inside its host may lie; null for a URL of the operator, which may name
+   * anything, only that no name of his leads to the link. Throws `FetchFailure` for a host that lies further inside, and for
+   * a proxy or a file of certificates that cannot be used. What a proxy makes of a name is not known here.
+   */
+  dispatcher(url: URL, ca: string | undefined, reach: Depth | null): Dispatcher {
+    const literal = depthOfHost(url.hostname);
+    if (literal !== null && literal > (reach ?? LINK)) throw tooFar(url.hostname, url.hostname, reach);
     const proxy = proxyFor(url, this.#options.environment);
-    const key = JSON.stringify([proxy, ca]);
+    const key = JSON.stringify([proxy, ca, reach]);
     let dispatcher = this.#dispatchers.get(key);
     if (dispatcher === undefined) {
-      dispatcher = this.#connect(proxy, ca);
+      dispatcher = this.#connect(proxy, ca, reach);
       this.#dispatchers.set(key, dispatcher);
     }
     return dispatcher;
   }
 
-  #connect(proxy: string | null, ca: string | undefined): Dispatcher {
+  /** How far inside the host of a URL was found to lie. */
+  depthOf(url: URL): Depth {
+    return depthOfHost(url.hostname) ?? this.#depths.get(url.hostname) ?? INTERNET;
+  }
+
+  #connect(proxy: string | null, ca: string | undefined, reach: Depth | null): Dispatcher {
     const resolver = this.#resolver;
     const trust = ca === undefined ? {} : { ca: [...rootCertificates, readCertificates(ca)] };
     const lookup = resolver === null ? {} : { lookup: lookupWith(resolver) };
     // HTTP/2 is left out: lengths and early ends are checked in the terms of HTTP/1.1.
     const common = { allowH2: false, pipelining: 1, autoSelectFamily: true, connectTimeout: CONNECT };
     if (proxy === null) {
-      return new Agent({ ...common, connect: { ...trust, ...lookup, timeout: CONNECT } });
+      const fenced = this.#fenced(resolver === null ? systemLookup : lookupWith(resolver), reach);
+      return new Agent({ ...common, connect: { ...trust, lookup: fenced, timeout: CONNECT } });
     }
     if (!URL.canParse(proxy) || !/^https?:$/.test(new URL(proxy).protocol)) {
       throw new FetchFailure("the proxy that the environment names is no http or https URL");
@@ -64,11 +79,42 @@ export class Network {
     });
   }
 
+  /** `lookup` without the addresses that lie too far inside: of what is connected to, so that a name cannot change meanwhile. */
+  #fenced(lookup: LookupFunction, reach: Depth | null): LookupFunction {
+    return (name, options, callback) => {
+      lookup(name, { ...options, all: true }, (error, found) => {
+        if (error !== null || typeof found === "string") {
+          callback(error, found);
+          return;
+        }
+        const most = reach ?? LINK - 1;
+        const [first, ...rest] = found.filter(({ address }) => depthOf(address) <= most);
+        if (first === undefined) {
+          callback(tooFar(name, found[0]?.address ?? "", reach), "", 0);
+          return;
+        }
+        const depths = [first, ...rest].map(({ address }) => depthOf(address));
+        this.#depths.set(name, Math.min(this.#depths.get(name) ?? LINK, ...depths) as Depth);
+        if (options.all) callback(null, [first, ...rest]);
+        else callback(null, first.address, first.family);
+      });
+    };
+  }
+
   async close(): Promise<void> {
     this.#resolver?.cancel();
     await Promise.all([...this.#dispatchers.values()].map((dispatcher) => dispatcher.destroy()));
     this.#dispatchers.clear();
   }
+}
+
+function tooFar(host: string, address: string, reach: Depth | null): FetchFailure {
+  const at = host === address ? `\`${host}\`` : `\`${host}\` (\`${address}\`)`;
+  return new FetchFailure(
+    reach === null
+      ? `${at} is a link-local address, which no name may lead to`
+      : `a redirect leads to ${at}, which is further inside than the server that sent us there; where it is meant, name it as \`url\``,
+  );
 }
 
 /** Certificates in PEM form. Throws `FetchFailure` for a file that cannot be read, or has one that is none. */

@@ -12,6 +12,7 @@ import type { Credentials } from "./credentials.ts";
 import { FetchFailure, failureOf } from "./failure.ts";
 import type { Lanes } from "./lanes.ts";
 import type { Network } from "./network.ts";
+import type { Depth } from "./reach.ts";
 
 const MAX_REDIRECTS = 5;
 const MAX_ATTEMPTS = 3;
@@ -25,6 +26,8 @@ const IDLE = 30_000;
 const MAX_ENCODINGS = 2;
 /** Fewer, larger chunks than by default: each costs a write. */
 export const DECODER = { chunkSize: 256 * 1024 };
+/** Characters of a path in a message. */
+const MAX_SHOWN = 200;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const TRANSIENT = new Set([408, 425, 429]);
 
@@ -120,10 +123,12 @@ async function follow(resource: Resource, open: OpenSink, means: Means): Promise
   let url = new URL(resource.url);
   url.hash = "";
   let trusted = true;
+  // The URL that the operator wrote may lead anywhere; where its server sends us, no further inside than it is itself.
+  let reach: Depth | null = null;
   for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
     const from = url;
     const answer = await means.lanes.run(from.hostname, () =>
-      exchange(from, trusted, resource, open, budget, means),
+      exchange(from, { trusted, reach }, resource, open, budget, means),
     );
     if (!(answer instanceof URL)) {
       // The way there may have led over tokens of others, which stand behind the question mark.
@@ -136,6 +141,7 @@ async function follow(resource: Resource, open: OpenSink, means: Means): Promise
       throw new FetchFailure(`\`${from.host}\` redirects from https to http`);
     }
     if (answer.origin !== from.origin) trusted = false;
+    reach = answer.origin === resource.url.origin ? null : means.network.depthOf(resource.url);
     const next = trusted ? answer : credentials.urlWithout(answer);
     if (next === null) {
       throw new FetchFailure(`\`${from.host}\` redirects to another origin with the secret in the URL`);
@@ -148,7 +154,7 @@ async function follow(resource: Resource, open: OpenSink, means: Means): Promise
 /** One request and its answer; a redirect comes back as where it leads. */
 async function exchange(
   url: URL,
-  trusted: boolean,
+  { trusted, reach }: { readonly trusted: boolean; readonly reach: Depth | null },
   resource: Resource,
   open: OpenSink,
   budget: { left: number },
@@ -163,7 +169,7 @@ async function exchange(
   let response: Dispatcher.ResponseData | undefined;
   try {
     const full = trusted ? resource.credentials.urlWith(url) : url;
-    response = await means.network.dispatcher(full, resource.ca).request({
+    response = await means.network.dispatcher(full, resource.ca, reach).request({
       origin: full.origin,
       path: `${full.pathname}${full.search}`,
       method: "GET",
@@ -210,7 +216,7 @@ async function receive(
   if (REDIRECTS.has(status) && location !== null) return target(location, url);
   if (status === 304 && resource.conditional) return { status, headers, transferred: 0 };
   if (status !== 200) {
-    throw new FetchFailure(`\`${url.host}\` answered ${status} for \`${url.pathname}\``, {
+    throw new FetchFailure(`\`${url.host}\` answered ${status} for \`${url.pathname.slice(0, MAX_SHOWN)}\``, {
       transient: TRANSIENT.has(status) || status >= 500,
       retryAfter: status === 429 || status === 503 ? retryAfterOf(headers, means.clock) : null,
       status,
