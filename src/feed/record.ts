@@ -16,6 +16,7 @@ const standing = z.object({
   lookedAt: z.number(),
   rejected: z.string().nullable(),
   approved: z.string().nullable(),
+  peak: z.object({ count, at: z.number() }).nullable().default(null),
 });
 const samples = z.array(z.string());
 const changes = z.object({

@@ -1,6 +1,6 @@
 /**
  * Whether a list that was read anew takes the place of the one in use. A list that suddenly lost much of itself is more
- * often broken, or emptied by an attacker, than cleaned up: it waits in quarantine. What an operator rolled back, and what
+ * often broken, or emptied by an attacker, than cleaned up: it waits in quarantine, also when it is emptied little by little. What an operator rolled back, and what
  * the feed's `hold` names, waits for approval. The machine has no clock and stores nothing: the standing goes in and out.
  */
 import type { DeclaredFeed } from "./types.ts";
@@ -24,6 +24,8 @@ export interface Standing {
   /** Digests that the operator rolled back, and approved. */
   readonly rejected: string | null;
   readonly approved: string | null;
+  /** Entries that were in force at a time: within the feed's `quarantine` from then, losses are counted from there. */
+  readonly peak: { readonly count: number; readonly at: number } | null;
 }
 
 export const NO_STANDING: Standing = Object.freeze({
@@ -35,6 +37,7 @@ export const NO_STANDING: Standing = Object.freeze({
   lookedAt: 0,
   rejected: null,
   approved: null,
+  peak: null,
 });
 
 export interface Candidate {
@@ -74,7 +77,8 @@ export function judge(
   standing: Standing,
   now: number,
 ): Verdict {
-  if (candidate.digest === inUse?.digest) return installed(standing, candidate, now);
+  const peak = peakAt(feed, standing, inUse, now);
+  if (candidate.digest === inUse?.digest) return installed(standing, candidate, now, peak);
   if (candidate.count === 0 && !feed.allowEmpty) {
     // Nothing is known about how small the list became, so the clock of the quarantine goes on without this look.
     return keep("refused", `${kept(inUse)} the new list has no entries, and \`allowEmpty\` is not set`, {
@@ -83,11 +87,15 @@ export function judge(
       candidateSeen: 0,
     });
   }
-  const small = inUse !== null && isSmall(feed, candidate.count, inUse.count);
+  const small = peak !== null && isSmall(feed, candidate.count, peak.count);
   const next = look(standing, candidate.digest, small, now);
-  if (candidate.digest === standing.approved) return installed(next, candidate, now);
+  // What is taken in spite of what it lost is what later losses are counted from.
+  const taken = { count: candidate.count, at: now };
+  if (candidate.digest === standing.approved) return installed(next, candidate, now, taken);
   const approve = `\`tidesman feeds approve ${feed.name}\` takes it`;
-  const about = `${kept(inUse)} the new list has ${difference(candidate, inUse)}`;
+  const lately =
+    peak !== null && peak.count > (inUse?.count ?? 0) ? `; ${entries(peak.count)} at ${time(peak.at)}` : "";
+  const about = `${kept(inUse)} the new list has ${difference(candidate, inUse)}${small ? lately : ""}`;
   if (candidate.digest === standing.rejected) {
     return keep("held", `${about}; it was rolled back before; ${approve}`, next);
   }
@@ -104,7 +112,19 @@ export function judge(
     const names = candidate.newlyHit === 1 ? "a learned name" : `${number(candidate.newlyHit)} learned names`;
     return keep("held", `${about}; it newly hits ${names}; ${approve}`, next);
   }
-  return installed(next, candidate, now);
+  return installed(next, candidate, now, small ? taken : peakAt(feed, { ...standing, peak }, candidate, now));
+}
+
+/** From where losses are counted at `now`: the list in force, or a larger one that was in force lately. */
+function peakAt(
+  feed: ReleaseTerms,
+  { peak }: Standing,
+  inUse: Pick<InUse, "count"> | null,
+  now: number,
+): Standing["peak"] {
+  if (inUse === null) return null;
+  const lately = peak !== null && peak.at <= now && now - peak.at < feed.quarantine;
+  return lately && peak.count > inUse.count ? peak : { count: inUse.count, at: now };
 }
 
 /** The operator takes the list that waits; without one, nothing changes. */
@@ -140,14 +160,14 @@ function look(standing: Standing, digest: string, small: boolean, now: number): 
   };
 }
 
-function installed(standing: Standing, { digest }: Candidate, now: number): Verdict {
+function installed(standing: Standing, { digest }: Candidate, now: number, peak: Standing["peak"]): Verdict {
   const approved = standing.approved === digest ? null : standing.approved;
   const { rejected } = standing;
   return {
     action: "install",
     state: "inUse",
     message: "",
-    standing: { ...NO_STANDING, lookedAt: now, rejected, approved },
+    standing: { ...NO_STANDING, lookedAt: now, rejected, approved, peak },
   };
 }
 

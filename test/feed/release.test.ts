@@ -56,6 +56,25 @@ interface Scenario {
 }
 
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  "a list that is emptied little by little is too small as well": {
+    inUse: { digest: "a", count: 1000 },
+    story: [
+      [0, "b", 600, "inUse"],
+      [1, "c", 360, "quarantined"],
+      [2, "d", 350, "quarantined"],
+      [3, "e", 520, "inUse"],
+      [23, "f", 499, "quarantined"],
+      [24, "f", 499, "inUse"],
+      [25, "g", 270, "inUse"],
+      [26, "h", 200, "quarantined"],
+      "approve",
+      [27, "h", 200, "inUse"],
+      [28, "i", 101, "inUse"],
+      [29, "j", 90, "quarantined"],
+      [30, "k", 2000, "inUse"],
+      [31, "l", 990, "quarantined"],
+    ],
+  },
   "the first list is installed": { inUse: null, story: [[0, "a", 5, "inUse"]] },
   "the first list is refused when it is empty": {
     inUse: null,
@@ -303,6 +322,8 @@ t.test("no list gets past what the feed's terms say", async () => {
       let rejected: string | null = null;
       // The slow twin of the quarantine's clock: every look since the list was last large enough.
       let small: number[] = [];
+      // And of what losses are counted from: the last moment at which more was in force, within the quarantine.
+      let peak = { count: 0, at: now };
       for (const { digest, count, newlyHit, wait, approves, rejects } of all) {
         now += wait;
         const candidate = { digest: `${digest}${count}`, count, changes: 1, newlyHit };
@@ -314,8 +335,11 @@ t.test("no list gets past what the feed's terms say", async () => {
         if (expected !== "" && JSON.stringify(again) !== expected) return false;
         standing = verdict.standing;
         const same = before !== null && before.digest === candidate.digest;
-        const lost = before === null ? 0 : before.count - count;
-        const shrank = before !== null && lost > MAX_SMALL_LOSS && lost / before.count > feed.maxShrink;
+        if (before !== null && (before.count >= peak.count || now - peak.at >= feed.quarantine)) {
+          peak = { count: before.count, at: now };
+        }
+        const lost = before === null ? 0 : peak.count - count;
+        const shrank = before !== null && lost > MAX_SMALL_LOSS && lost / peak.count > feed.maxShrink;
         if (same || (count > 0 && !shrank) || (count === 0 && feed.allowEmpty && !shrank)) small = [];
         else if (count > 0 || feed.allowEmpty) small.push(now);
         if (verdict.action === "install") {
@@ -327,6 +351,8 @@ t.test("no list gets past what the feed's terms say", async () => {
             if (feed.hold === "learned" && newlyHit > 0 && before !== null) return false;
           }
           if (!same && count === 0 && !feed.allowEmpty) return false;
+          if (before === null || (!same && (shrank || candidate.digest === approved)))
+            peak = { count, at: now };
           inUse = { digest: candidate.digest, count };
           small = [];
           const settled = judge(feed, candidate, inUse, standing, now);
