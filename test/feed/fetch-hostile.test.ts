@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import dns2 from "dns2";
 import fc from "fast-check";
 import t, { type Test } from "tap";
 import { depthOf, depthOfHost } from "../../src/feed/fetch/reach.ts";
@@ -78,6 +79,51 @@ t.test("a server of the Internet sends nobody to this host or the networks aroun
   });
   t.match(await fetchOne(feed(folder, "b", { url: `${inside.url}/` }), { environment }), { kind: "changed" });
   t.equal(inside.requests.length, 1, "the operator may name this host");
+});
+
+/** A server of names: those of `addresses`, IPv4. */
+async function nameServer(t: Test, addresses: Readonly<Record<string, string>>): Promise<readonly string[]> {
+  const server = dns2.createServer({
+    udp: true,
+    handle: (request, send) => {
+      const response = dns2.Packet.createResponseFromRequest(request);
+      const [question] = request.questions;
+      const address = question?.type === dns2.Packet.TYPE.A ? addresses[question.name] : undefined;
+      if (question !== undefined && address !== undefined) {
+        const { A } = dns2.Packet.TYPE;
+        const answer = new dns2.Packet.Resource(question.name, A, dns2.Packet.CLASS.IN, 60);
+        response.answers.push(Object.assign(answer, { address }));
+      }
+      send(response);
+    },
+  });
+  const { udp } = await server.listen({ udp: { port: 0, address: "127.0.0.1" } });
+  t.teardown(() => server.close());
+  return [`127.0.0.1:${(udp as AddressInfo).port}`];
+}
+
+t.test("what a name leads to counts, when it is connected to", async (t) => {
+  const inside = await origin(t, (request, response) => {
+    if (request.url === "/around")
+      response.writeHead(302, { location: `http://here.test:${inside.port}/` }).end();
+    else response.end(LIST);
+  });
+  const names = { "inside.test": "127.0.0.1", "here.test": "127.0.0.1", "link.test": "169.254.169.254" };
+  const servers = await nameServer(t, names);
+  const environment = await internet(t, { "http://lists.test/": `http://inside.test:${inside.port}/` });
+  const folder = t.testdir();
+  const far = feed(folder, "a", { url: "http://lists.test/" });
+  const said = failure(await fetchOne(far, { environment, servers }));
+  t.match(said, /^a redirect leads to `inside\.test` \(`127\.0\.0\.1`\), which is further inside/);
+  t.equal(inside.requests.length, 0);
+
+  const near = feed(folder, "b", { url: `http://inside.test:${inside.port}/around` });
+  t.match(await fetchOne(near, { servers }), { kind: "changed" }, "a server of this host leads to this host");
+  const link = feed(folder, "c", { url: "http://link.test/latest/" });
+  t.match(
+    failure(await fetchOne(link, { servers })),
+    /^`link\.test` \(`169\.254\.169\.254`\) is a link-local address/,
+  );
 });
 
 t.test("a server on this host sends us around on it, and not to the link", async (t) => {
