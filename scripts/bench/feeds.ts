@@ -82,7 +82,7 @@ export function measureFeeds(times: number): FeedFigures {
     real,
     names: set.size,
     table: set.bytes.table / set.size,
-    stored: set.bytes.names / set.size,
+    stored: set.bytes.buckets / set.size,
     build: median(builds),
     sort: median(sorts),
     sortShuffled: median(shuffledSorts),

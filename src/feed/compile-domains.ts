@@ -5,21 +5,21 @@
  */
 import { TidesmanError } from "../errors.ts";
 import {
-  BUCKET_SLOTS,
-  BUCKET_WORDS,
   DOMAIN,
   DOMAIN_MAGIC,
+  directoryWord,
   HEADER,
   HEADER_BYTES,
-  homeBucket,
   LONG_NAME,
   LONG_SIZE_BITS,
   MARKER_HASH,
+  MOST_SLOTS,
   NAME_HASH,
   NAME_SLOT,
-  OVERFLOW,
+  nextDirectoryWord,
+  ROW_BUCKETS,
+  ROW_WORDS,
   SIZE_SHIFT,
-  SLOTS_AT,
   seal,
   VERSION,
 } from "./format.ts";
@@ -47,8 +47,8 @@ import {
   suffixRecords,
 } from "./suffix-records.ts";
 
-/** Slots filled on average: the fewer, the shorter the probes; the more, the smaller the table. */
-const LOAD = 0.85;
+/** Slots of a bucket on average: the fewer, the sooner one is read; the more, the smaller the directory. */
+const SLOTS = 10;
 /** Names that the codes are learned from, about, and the bytes of a usual name. */
 const SAMPLE = 0x60000;
 const USUAL_NAME = 21;
@@ -88,18 +88,18 @@ function write(
   feeds: number,
   key: readonly [number, number],
 ): SharedArrayBuffer {
-  const homes = Math.max(1, Math.ceil((records.names + records.markers) / (BUCKET_SLOTS * LOAD)));
+  const rows = Math.max(1, Math.ceil((records.names + records.markers) / (SLOTS * ROW_BUCKETS)));
   const groupBits = groups.size <= 1 ? 0 : 32 - Math.clz32(groups.size - 1);
-  const { buckets, longestProbe, words } = writeSlots(records, homes, groupBits);
+  const { directory, words } = writeBuckets(records, rows, groupBits);
 
   const groupWords = groups.words();
-  const bucketsAt = HEADER_BYTES;
-  const groupsAt = bucketsAt + buckets.byteLength;
+  const directoryAt = HEADER_BYTES;
+  const groupsAt = directoryAt + directory.byteLength;
   const setsAt = groupsAt + groupWords.byteLength;
   const lengthsAt = setsAt + codes.contexts.byteLength;
   // Whole words: CONTEXTS is even, SYMBOLS a multiple of four.
-  const namesAt = lengthsAt + codes.lengths.length;
-  const buffer = new SharedArrayBuffer(namesAt + words.byteLength);
+  const bucketsAt = lengthsAt + codes.lengths.length;
+  const buffer = new SharedArrayBuffer(bucketsAt + words.byteLength);
   const header = new Uint32Array(buffer, 0, HEADER_BYTES / 4);
   header[HEADER.MAGIC] = DOMAIN_MAGIC;
   header[HEADER.VERSION] = VERSION;
@@ -111,93 +111,80 @@ function write(
   header[HEADER.GROUPS_AT] = groupsAt;
   header[DOMAIN.NAMES] = records.names;
   header[DOMAIN.MARKERS] = records.markers;
-  header[DOMAIN.HOME_BUCKETS] = homes;
-  header[DOMAIN.BUCKETS] = buckets.length / BUCKET_WORDS;
-  header[DOMAIN.LONGEST_PROBE] = longestProbe;
-  header[DOMAIN.BUCKETS_AT] = bucketsAt;
+  header[DOMAIN.ROWS] = rows;
+  header[DOMAIN.DIRECTORY_AT] = directoryAt;
   header[DOMAIN.CODE_SETS] = codes.lengths.length / SYMBOLS;
   header[DOMAIN.CODE_SETS_AT] = setsAt;
-  header[DOMAIN.NAMES_AT] = namesAt;
+  header[DOMAIN.BUCKETS_AT] = bucketsAt;
   header[DOMAIN.GROUP_BITS] = groupBits;
-  new Uint16Array(buffer, bucketsAt, buckets.length).set(buckets);
+  new Uint16Array(buffer, directoryAt, directory.length).set(directory);
   new Uint32Array(buffer, groupsAt, groupWords.length).set(groupWords);
   new Uint16Array(buffer, setsAt, CONTEXTS).set(codes.contexts);
   new Uint8Array(buffer, lengthsAt, codes.lengths.length).set(codes.lengths);
-  new Uint32Array(buffer, namesAt, words.length).set(words);
+  new Uint32Array(buffer, bucketsAt, words.length).set(words);
   seal(buffer);
   return buffer;
 }
 
 interface Written {
-  readonly buckets: Uint16Array;
-  readonly longestProbe: number;
-  /** The names in the order of their slots. */
+  readonly directory: Uint16Array;
   readonly words: Uint32Array;
 }
 
-/** Gives every record a slot in its home bucket, or where that is full in the next one with room. */
-function writeSlots({ words, keys, parts, names }: SuffixRecords, homes: number, groupBits: number): Written {
-  const buckets = new GrowingBuckets(homes);
+function writeBuckets(
+  { words, keys, parts, names }: SuffixRecords,
+  rows: number,
+  groupBits: number,
+): Written {
+  const directory = new Uint16Array(rows * ROW_WORDS);
+  const rowStarts = new Uint32Array(directory.buffer);
   const bits = new BitWriter();
-  let longestProbe = 1;
-  let bucket = 0;
-  let used = 0;
+  /** Where the records of the bucket that is open stand. */
+  const places: number[] = [];
+  let open = directoryWord(0, rows);
+  const close = (): void => {
+    const begin = bits.align();
+    const row = (open >>> 4) << 3;
+    if (row * 2 + ROW_WORDS - ROW_BUCKETS === open) rowStarts[row] = begin;
+    const behind = begin - rowStarts[row]!;
+    if (begin > 0xffffffff || behind > 0xffff || places.length > MOST_SLOTS) {
+      throw new TidesmanError("TM_FEED", `${names} names are more than a domain set can hold`);
+    }
+    directory[open] = behind;
+    bits.add(places.length, 16);
+    for (const place of places) bits.add(slotOf(words[place]!, words[place + 1]!, groupBits), 16);
+    for (const place of places) {
+      const head = words[place + 1]!;
+      if (head === MARKER) continue;
+      const size = sizeOf(head);
+      const units = unitsOf(size, groupBits);
+      if (units >= LONG_NAME) bits.add(units + LONG_SIZE_BITS / 2, LONG_SIZE_BITS);
+      bits.add(groupOf(head), groupBits);
+      bits.addCode(words, place + RECORD_WORDS, size);
+    }
+    places.length = 0;
+    open = nextDirectoryWord(open);
+  };
   for (let part = 0; part + 1 < parts.length; part++) {
     for (let index = parts[part]!; index < parts[part + 1]!; index++) {
       const place = placeOf(keys[index]!);
-      const head = words[place + 1]!;
-      if (head === REPEATED) continue;
-      const home = homeBucket(highOf(part, keys[index]!), homes);
-      if (home > bucket || used === BUCKET_SLOTS) {
-        const next = Math.max(home, bucket + 1);
-        buckets.open(bucket + 1, next, bits.units);
-        bucket = next;
-        used = 0;
-      }
-      const low = words[place]!;
-      let slot = low & MARKER_HASH;
-      if (head !== MARKER) {
-        let size = Math.ceil((groupBits + sizeOf(head)) / 2);
-        if (size >= LONG_NAME) {
-          bits.add(size + LONG_SIZE_BITS / 2, LONG_SIZE_BITS);
-          size = LONG_NAME;
-        }
-        slot = NAME_SLOT | (low & NAME_HASH) | (size << SIZE_SHIFT);
-        bits.add(groupOf(head), groupBits);
-        bits.addCode(words, place + RECORD_WORDS, sizeOf(head));
-      }
-      buckets.words[bucket * BUCKET_WORDS + SLOTS_AT + used++] = slot;
-      buckets.words[bucket * BUCKET_WORDS + 2]!++;
-      for (let passed = home; passed < bucket; passed++)
-        buckets.words[passed * BUCKET_WORDS + 2]! |= OVERFLOW;
-      longestProbe = Math.max(longestProbe, bucket - home + 1);
+      if (words[place + 1] === REPEATED) continue;
+      const bucket = directoryWord(highOf(part, keys[index]!), rows);
+      while (open < bucket) close();
+      places.push(place);
     }
   }
-  if (bits.units > 0xffffffff) {
-    throw new TidesmanError("TM_FEED", `${names} names are more than a domain set can hold`);
-  }
-  const all = buckets.words.subarray(0, Math.max(homes, bucket + 1) * BUCKET_WORDS);
-  return { buckets: all, longestProbe, words: bits.words() };
+  while (open < directory.length) close();
+  return { directory, words: bits.words() };
 }
 
-/** As many buckets as there are homes, and those behind the last that it takes. */
-class GrowingBuckets {
-  words: Uint16Array;
+function slotOf(low: number, head: number, groupBits: number): number {
+  if (head === MARKER) return low & MARKER_HASH;
+  const size = Math.min(unitsOf(sizeOf(head), groupBits), LONG_NAME);
+  return NAME_SLOT | (low & NAME_HASH) | (size << SIZE_SHIFT);
+}
 
-  constructor(homes: number) {
-    this.words = new Uint16Array((homes + 16) * BUCKET_WORDS);
-  }
-
-  /** Notes in the buckets from `first` to `last` where their names begin. */
-  open(first: number, last: number, units: number): void {
-    while ((last + 1) * BUCKET_WORDS > this.words.length) {
-      const grown = new Uint16Array(this.words.length * 2);
-      grown.set(this.words);
-      this.words = grown;
-    }
-    for (let bucket = first; bucket <= last; bucket++) {
-      this.words[bucket * BUCKET_WORDS] = units & 0xffff;
-      this.words[bucket * BUCKET_WORDS + 1] = units / 0x10000;
-    }
-  }
+/** The size of a name with its group, in units of two bits. */
+function unitsOf(size: number, groupBits: number): number {
+  return (groupBits + size + 1) >>> 1;
 }

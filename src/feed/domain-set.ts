@@ -1,20 +1,19 @@
 /** The domain half of the compiled feeds: reads the buckets, names and codes that index.ts describes. */
 import type { FeedHit } from "../policy/types.ts";
 import {
-  BUCKET_WORDS,
   DOMAIN,
   DOMAIN_MAGIC,
+  directoryWord,
   HEADER,
-  homeBucket,
   LONG_NAME,
   LONG_SIZE_BITS,
   MARKER_HASH,
   NAME_HASH,
   NAME_SLOT,
-  OVERFLOW,
+  nextDirectoryWord,
   openHeader,
+  ROW_WORDS,
   SIZE_SHIFT,
-  SLOTS_AT,
 } from "./format.ts";
 import { type EntryText, Groups } from "./groups.ts";
 import { Growing } from "./growing.ts";
@@ -41,18 +40,19 @@ export class DomainSet implements EntryText {
   readonly #header: Uint32Array;
   readonly #groups: Groups;
   readonly #hash: SuffixHash;
+  readonly #rows: number;
+  /** Where the first bucket of each row begins, once for two words of `#directory`; and how far behind it each one does. */
+  readonly #rowStarts: Uint32Array;
+  readonly #directory: Uint16Array;
   readonly #buckets: Uint16Array;
-  readonly #homeBuckets: number;
-  readonly #longestProbe: number;
   readonly #coder: NameCoder;
-  readonly #names: Uint32Array;
   readonly #groupBits: number;
   /** Where the labels of the name asked for begin; reused by every look-up. */
   readonly #labels = new Int32Array(128);
   /** What covers it, the shortest first: labels before it, group, and where the stored name begins (word and bit). */
   readonly #depths = new Int32Array(128);
   readonly #found = new Int32Array(128);
-  readonly #words = new Int32Array(128);
+  readonly #places = new Int32Array(128);
   readonly #shifts = new Int32Array(128);
   readonly #text = Buffer.alloc(256);
 
@@ -67,12 +67,12 @@ export class DomainSet implements EntryText {
     this.#header = header;
     this.#groups = new Groups(buffer, header, sources);
     this.#hash = new SuffixHash(header[HEADER.KEY0]!, header[HEADER.KEY1]!);
-    const buckets = header[DOMAIN.BUCKETS]!;
-    this.#buckets = new Uint16Array(buffer, header[DOMAIN.BUCKETS_AT]!, buckets * BUCKET_WORDS);
-    this.#homeBuckets = header[DOMAIN.HOME_BUCKETS]!;
-    this.#longestProbe = header[DOMAIN.LONGEST_PROBE]!;
+    this.#rows = header[DOMAIN.ROWS]!;
+    const directoryAt = header[DOMAIN.DIRECTORY_AT]!;
+    this.#rowStarts = new Uint32Array(buffer, directoryAt, (this.#rows * ROW_WORDS) / 2);
+    this.#directory = new Uint16Array(buffer, directoryAt, this.#rows * ROW_WORDS);
+    this.#buckets = new Uint16Array(buffer, header[DOMAIN.BUCKETS_AT]!);
     this.#coder = new NameCoder(codes ?? codesOf(buffer));
-    this.#names = new Uint32Array(buffer, header[DOMAIN.NAMES_AT]!);
     this.#groupBits = header[DOMAIN.GROUP_BITS]!;
   }
 
@@ -81,9 +81,9 @@ export class DomainSet implements EntryText {
     return this.#header[DOMAIN.NAMES]!;
   }
 
-  /** Bytes of the buffer that are names, and of the other parts (table, codes, groups). */
-  get bytes(): { readonly names: number; readonly table: number } {
-    return { names: this.#names.byteLength, table: this.#header[DOMAIN.NAMES_AT]! };
+  /** Bytes of the buffer that are buckets, names included, and of the other parts (directory, codes, groups). */
+  get bytes(): { readonly buckets: number; readonly table: number } {
+    return { buckets: this.#buckets.byteLength, table: this.#header[DOMAIN.BUCKETS_AT]! };
   }
 
   /**
@@ -123,7 +123,7 @@ export class DomainSet implements EntryText {
         this.#found[entry]!,
         whole,
         this,
-        this.#words[entry]!,
+        this.#places[entry]!,
         this.#shifts[entry]!,
       );
     }
@@ -132,96 +132,96 @@ export class DomainSet implements EntryText {
 
   /** The stored name that begins at a bit of a word, as text. */
   textAt(word: number, shift: number): string {
-    return this.#text.toString("latin1", 0, this.#coder.decode(this.#names, word, shift, this.#text, 0) - 1);
+    return this.#text.toString(
+      "latin1",
+      0,
+      this.#coder.decode(this.#buckets, word, shift, this.#text, 0) - 1,
+    );
   }
 
   /** The names that one feed lists, as `ParsedList.entries`: for a feed that could not be read again. */
   entriesOf(feed: number): { entries: Uint8Array; count: number } {
     const out = new Growing(4096);
     let count = 0;
-    for (let bucket = 0; bucket < this.#buckets.length; bucket += BUCKET_WORDS) {
-      const behind = bucket + SLOTS_AT + (this.#buckets[bucket + 2]! & 0xff);
-      for (let slot = bucket + SLOTS_AT; slot < behind; slot++) {
+    const first = directoryWord(0, this.#rows);
+    for (let bucket = first; bucket < this.#directory.length; bucket = nextDirectoryWord(bucket)) {
+      const at = this.#beginningOf(bucket);
+      const names = at + 1 + this.#buckets[at]!;
+      let offset = 0;
+      for (let slot = at + 1; slot < names; slot++) {
         const word = this.#buckets[slot]!;
         if ((word & NAME_SLOT) === 0) continue;
-        const place = this.#placeOf(bucket, slot);
-        const shift = groupShift(place, word);
-        for (const member of this.#groups.members(this.#groupAt(place, shift))) {
+        const shift = offset + sizeBits(word);
+        for (const member of this.#groups.members(this.#groupAt(names, shift))) {
           if (member >>> 1 !== feed) continue;
           count++;
           out.reserve(256);
           if ((member & 1) === 1) out.bytes[out.length++] = 46;
           const name = shift + this.#groupBits;
-          out.length = this.#coder.decode(this.#names, place >>> 4, name, out.bytes, out.length);
+          out.length = this.#coder.decode(this.#buckets, names, name, out.bytes, out.length);
         }
+        offset += this.#sizeOf(word, names, offset);
       }
     }
     return { entries: out.content(), count };
   }
 
   /**
-   * The group of the name that is confirmed, INTERIOR or ABSENT, for the suffix whose first label begins at `from`; notes
-   * where the name stands as entry number `entry`.
+   * The group of the name that is confirmed, INTERIOR or ABSENT, for the suffix whose first label begins at `from` and
+   * that was hashed last; notes where the name stands as entry number `entry`.
    */
   #probe(bytes: Uint8Array, from: number, end: number, entry: number): number {
     const buckets = this.#buckets;
     const low = this.#hash.low;
-    let at = homeBucket(this.#hash.high, this.#homeBuckets) * BUCKET_WORDS;
+    const at = this.#beginningOf(directoryWord(this.#hash.high, this.#rows));
+    const names = at + 1 + buckets[at]!;
     let found = ABSENT;
-    for (let probe = 0; probe < this.#longestProbe; probe++, at += BUCKET_WORDS) {
-      const use = buckets[at + 2]!;
-      const behind = at + SLOTS_AT + (use & 0xff);
-      for (let slot = at + SLOTS_AT; slot < behind; slot++) {
-        const word = buckets[slot]!;
-        // The bits that both kinds of slot have.
-        if (((word ^ low) & NAME_HASH) !== 0) continue;
-        if ((word & NAME_SLOT) === 0) {
-          if (((word ^ low) & MARKER_HASH) !== 0) continue;
-        } else {
-          const place = this.#placeOf(at, slot);
-          const shift = groupShift(place, word);
-          const nameShift = shift + this.#groupBits;
-          if (this.#coder.equals(this.#names, place >>> 4, nameShift, bytes, from, end)) {
-            this.#words[entry] = place >>> 4;
-            this.#shifts[entry] = nameShift;
-            return this.#groupAt(place, shift);
+    let offset = 0;
+    for (let slot = at + 1; slot < names; slot++) {
+      const word = buckets[slot]!;
+      // The bits that both kinds of slot have.
+      if (((word ^ low) & NAME_HASH) === 0) {
+        if ((word & NAME_SLOT) !== 0) {
+          const shift = offset + sizeBits(word);
+          const name = shift + this.#groupBits;
+          if (this.#coder.equals(buckets, names, name, bytes, from, end)) {
+            this.#places[entry] = names;
+            this.#shifts[entry] = name;
+            return this.#groupAt(names, shift);
           }
-        }
-        // A name of equal hash may hide the marker of this one, so it too lets the walk go on.
-        found = INTERIOR;
+          // A name of equal hash may hide the marker of this one, so it too lets the walk go on.
+          found = INTERIOR;
+        } else if (((word ^ low) & MARKER_HASH) === 0) found = INTERIOR;
       }
-      if ((use & OVERFLOW) === 0) break;
+      offset += this.#sizeOf(word, names, offset);
     }
     return found;
   }
 
-  /** Where the name of a slot begins, in units of two bits: behind those of the slots before it in the bucket. */
-  #placeOf(bucket: number, slot: number): number {
-    const buckets = this.#buckets;
-    let place = (buckets[bucket]! | (buckets[bucket + 1]! << 16)) >>> 0;
-    for (let at = bucket + SLOTS_AT; at < slot; at++) {
-      const word = buckets[at]!;
-      if ((word & NAME_SLOT) !== 0) place += this.#sizeOf(word, place);
-    }
-    return place;
+  /** Where the bucket of a word of the directory begins. */
+  #beginningOf(word: number): number {
+    return this.#rowStarts[(word >>> 4) << 3]! + this.#directory[word]!;
   }
 
-  /** The size of the name of slot `word` at `place`. */
-  #sizeOf(word: number, place: number): number {
+  /** Bits of the name of slot `word`, which begins so many bits behind the beginning of the names of its bucket; 0 of a marker. */
+  #sizeOf(word: number, names: number, offset: number): number {
     const size = (word & ~NAME_SLOT) >>> SIZE_SHIFT;
-    if (size !== LONG_NAME) return size;
-    return bitsAt(this.#names, place >>> 4, (place & 15) * 2) & ((1 << LONG_SIZE_BITS) - 1);
+    // Without a branch, which would be taken at random.
+    if (size !== LONG_NAME) return (size * 2) & -(word >>> 15);
+    return (word & NAME_SLOT) === 0
+      ? 0
+      : (bitsAt(this.#buckets, names, offset) & ((1 << LONG_SIZE_BITS) - 1)) * 2;
   }
 
-  #groupAt(place: number, shift: number): number {
-    // A shift by 32 would be one by 0.
-    if (this.#groupBits === 0) return 0;
-    return bitsAt(this.#names, (place >>> 4) + (shift >>> 5), shift & 31) & (2 ** this.#groupBits - 1);
+  #groupAt(names: number, shift: number): number {
+    const bits = this.#groupBits;
+    const low = bitsAt(this.#buckets, names, shift);
+    if (bits <= 16) return low & ((1 << bits) - 1);
+    return (low & 0xffff) | ((bitsAt(this.#buckets, names, shift + 16) & ((1 << (bits - 16)) - 1)) << 16);
   }
 }
 
-/** The bit, counted from the word in which the name of slot `word` begins, at which its group does. */
-function groupShift(place: number, word: number): number {
-  const size = (word & ~NAME_SLOT) >>> SIZE_SHIFT;
-  return (place & 15) * 2 + (size === LONG_NAME ? LONG_SIZE_BITS : 0);
+/** Bits that the true size of a name takes before it. */
+function sizeBits(word: number): number {
+  return (word & ~NAME_SLOT) >>> SIZE_SHIFT === LONG_NAME ? LONG_SIZE_BITS : 0;
 }

@@ -2,7 +2,7 @@
 import { crc32 } from "node:zlib";
 import { TidesmanError } from "../errors.ts";
 
-export const VERSION = 2;
+export const VERSION = 3;
 /** "TMDS" and "TMAS" as a word in the byte order of this machine: a buffer of the other order is not recognised. */
 export const DOMAIN_MAGIC = wordOf("TMDS");
 export const ADDRESS_MAGIC = wordOf("TMAS");
@@ -25,26 +25,19 @@ export const HEADER = {
 export const DOMAIN = {
   NAMES: 9,
   MARKERS: 10,
-  HOME_BUCKETS: 11,
-  BUCKETS: 12,
-  LONGEST_PROBE: 13,
-  BUCKETS_AT: 14,
-  CODE_SETS: 15,
-  CODE_SETS_AT: 16,
-  NAMES_AT: 17,
-  GROUP_BITS: 18,
+  ROWS: 11,
+  DIRECTORY_AT: 12,
+  CODE_SETS: 13,
+  CODE_SETS_AT: 14,
+  BUCKETS_AT: 15,
+  GROUP_BITS: 16,
 } as const;
 
 /** Words of the header of an address set. */
 export const ADDRESS = { IPV4: 9, IPV4_AT: 10, IPV6: 11, IPV6_AT: 12 } as const;
 
-/** A bucket, in 16-bit words. */
-export const BUCKET_WORDS = 16;
-export const BUCKET_SLOTS = 13;
-/** First slot. */
-export const SLOTS_AT = 3;
-/** In word 2: names of this bucket's hash stand in the next one too. */
-export const OVERFLOW = 0x100;
+/** Slots that a bucket may have. */
+export const MOST_SLOTS = 0xffff;
 /** In a slot: a name, not only a marker. */
 export const NAME_SLOT = 0x8000;
 /** Bits of the hash in the slot of a marker, and in that of a name. */
@@ -61,9 +54,22 @@ export const IPV4_ROW = 3;
 export const IPV6_ROW = 6;
 export const NO_PARENT = 0xffffffff;
 
-/** The first of the feeds' slots for a hash: `high` scaled to `buckets`. */
-export function homeBucket(high: number, buckets: number): number {
-  return Math.floor((high * buckets) / 0x1_0000_0000);
+/** A row of the directory of buckets: in 16-bit words, two for where its first bucket begins, one for each bucket. */
+export const ROW_WORDS = 16;
+const ROW_HEAD = 2;
+export const ROW_BUCKETS = ROW_WORDS - ROW_HEAD;
+
+/** The word of the directory, of `rows` rows, that belongs to hashes with the upper half `high`; grows with that. */
+export function directoryWord(high: number, rows: number): number {
+  const scaled = high * rows;
+  const row = Math.floor(scaled / 0x1_0000_0000);
+  const bucket = ((scaled - row * 0x1_0000_0000) * ROW_BUCKETS) / 0x1_0000_0000;
+  return row * ROW_WORDS + ROW_HEAD + Math.floor(bucket);
+}
+
+/** The next word of the directory that belongs to a bucket. */
+export function nextDirectoryWord(word: number): number {
+  return (word + 1) % ROW_WORDS === 0 ? word + 1 + ROW_HEAD : word + 1;
 }
 
 /** Writes the checksum; the last thing done to a new buffer. */

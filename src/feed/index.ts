@@ -12,29 +12,30 @@
  *                u32[6]  feeds
  *                u32[7]  groups; u32[8] offset of their table
  *     domains    u32[9]  distinct names; u32[10] interior markers
- *                u32[11] home buckets; u32[12] buckets in all; u32[13] most buckets that a probe reads; u32[14] offset
- *                u32[15] sets of codes; u32[16] offset of the contexts and sets
- *                u32[17] offset of the names, which reach to the end; u32[18] bits of a group's number there
+ *                u32[11] rows of the directory of buckets; u32[12] its offset
+ *                u32[13] sets of codes; u32[14] offset of the contexts and sets
+ *                u32[15] offset of the buckets, which reach to the end; u32[16] bits of a group's number there
  *     addresses  u32[9]  IPv4 prefixes; u32[10] offset of their rows; u32[11] and u32[12]: the same for IPv6
  *
  * **Groups.** An entry belongs to a group: the set of feeds that list it. The table has, in words, where the members of
  * each group begin, counted in members, and where the last ones end; then the members: the number of a feed × 2, plus 1
  * where that feed lists the name with everything below it.
  *
- * **Names.** Bits of 32-bit words, the lowest first, one name after the other: the group's number (as many bits as the
- * greatest needs, none when there is one group at most), then the name in Huffman codes, its end included (name-code.ts),
- * then a zero where that makes the number of bits even: sizes and places are in units of two bits. A zero word ends all.
- * The codes are told by their lengths: in 16-bit words the number of the set for each context, then a byte for each symbol
- * of each set. Names stand in the order of the slots, so that a slot needs no pointer.
+ * **Buckets.** A hash table whose buckets are as long as what they hold: one after the other in 16-bit words, in the order of
+ * the hashes. A directory tells where each begins, in rows of 32 bytes: a word for the first bucket of the row, then 16 bits
+ * for each of 14, counted from there. A bucket has the number of its slots, the slots, then the names of those that are
+ * names, in the same order, so that a slot needs no pointer, and what a look-up reads of it lies in one or two lines of a
+ * cache; the directory is small enough to stay in one. The slot of a name: 8 bits of hash, the name's size in 7 bits, 0x8000; a size of 127 says
+ * that the true one stands in 12 bits before the name, itself included. That of an interior marker, no name, but some name
+ * ends in it: 15 bits of hash. Every suffix of two or more labels of every name has a slot, so that a walk from the right
+ * ends at the first suffix without one: for nearly every lookup the registrable domain. The bits of hash only choose what
+ * is worth comparing: a hit is what the stored name confirms, to the last bit.
  *
- * **Buckets.** A hash table of 32-byte buckets in 16-bit words: [0] and [1] where the names of this bucket begin, lower
- * half first; [2] slots in use, plus 0x100 when the next bucket has to be read too; [3 … 15] the slots. That of a name:
- * 8 bits of hash, the name's size in 7 bits, 0x8000; a size of 127 says that the true one stands in 12 bits before the
- * name, itself included. That of an interior marker, no name, but some name ends in it: 15 bits of hash. Every suffix of
- * two or more labels of every name has a slot, so that a walk from the right ends at the first suffix without one: for
- * nearly every lookup the registrable domain, after one bucket. Slots are filled in the order of the hash (ordered linear
- * probing), which keeps the longest probe short, and the header tells how long it is. The bits of hash only choose what is
- * worth comparing: a hit is what the stored name confirms, to the last bit.
+ * **Names.** Bits of 32-bit words counted from the beginning of the buckets, the lowest first, one name after the other: the
+ * group's number (as many bits as the greatest needs, none when there is one group at most), then the name in Huffman codes,
+ * its end included (name-code.ts), then a zero where that makes the number of bits even: sizes are in units of two bits. A
+ * zero word ends all. The codes are told by their lengths: in 16-bit words the number of the set for each context, then a
+ * byte for each symbol of each set.
  *
  * **Prefixes.** Rows in the order of address and length: the address in 1 or 4 words, most significant first; the number
  * of the row of the next longer prefix around it (0xffffffff: none); the group, with the length in the upper 8 bits. All

@@ -22,8 +22,11 @@ const MAX_LENGTH = 15;
 const MAX_WORDS = 120;
 /** The same in bytes of text. */
 const MAX_TEXT = 254;
-/** How often the sample must hold a context for codes of its own. */
-const ENOUGH = 256;
+/**
+ * How often the sample must hold a context for codes of its own. The less, the shorter the names; but codes that a processor
+ * does not hold in its nearest caches cost every comparison more than is won.
+ */
+const ENOUGH = 3072;
 
 /** Symbol of a byte of stored text, and of a byte of a label in a question: any case, but no dot or line feed. */
 const TEXT_SYMBOL = Uint8Array.from({ length: 256 }, (_, byte) => {
@@ -106,18 +109,16 @@ function huffman(weights: readonly number[]): Uint8Array {
 
 /** What sets of codes are looked up in; shared between threads, since making it takes milliseconds. */
 export interface CodeTables {
-  /** For each context, where its set begins in `codes`. */
-  readonly sets: Uint32Array;
-  /** For each set and symbol: the code, first bit lowest, and below it its length in four bits. */
-  readonly codes: Uint32Array;
+  /** As stored. */
+  readonly contexts: Uint16Array;
+  /** For each set and symbol the code, first bit lowest, and a one above its last bit. */
+  readonly codes: Uint16Array;
   /** For each set its symbols, those with short codes first: the likely ones. */
   readonly likely: Uint8Array;
 }
 
 export function codeTables({ contexts, lengths }: CodeSets): CodeTables {
-  const sets = new Uint32Array(new SharedArrayBuffer(contexts.length * 4));
-  for (let context = 0; context < contexts.length; context++) sets[context] = contexts[context]! * SYMBOLS;
-  const codes = new Uint32Array(new SharedArrayBuffer(lengths.length * 4));
+  const codes = new Uint16Array(new SharedArrayBuffer(lengths.length * 2));
   const likely = new Uint8Array(new SharedArrayBuffer(lengths.length));
   const next = new Uint16Array(MAX_LENGTH + 2);
   const places = new Uint8Array(MAX_LENGTH + 2);
@@ -134,11 +135,11 @@ export function codeTables({ contexts, lengths }: CodeSets): CodeTables {
     for (let at = set; at < set + SYMBOLS; at++) {
       const length = lengths[at]!;
       if (length === 0) continue;
-      codes[at] = (reversed(next[length]!++, length) << 4) | length;
+      codes[at] = reversed(next[length]!++, length) | (1 << length);
       likely[set + places[length]!++] = at - set;
     }
   }
-  return { sets, codes, likely };
+  return { contexts, codes, likely };
 }
 
 /** Codes names, and compares and reads coded ones. */
@@ -146,12 +147,12 @@ export class NameCoder {
   /** Bits of the name that `encode` coded last, and how many. */
   readonly bits = new Uint32Array(MAX_WORDS);
   length = 0;
-  readonly #sets: Uint32Array;
-  readonly #codes: Uint32Array;
+  readonly #contexts: Uint16Array;
+  readonly #codes: Uint16Array;
   readonly #likely: Uint8Array;
 
-  constructor({ sets, codes, likely }: CodeTables) {
-    this.#sets = sets;
+  constructor({ contexts, codes, likely }: CodeTables) {
+    this.#contexts = contexts;
     this.#codes = codes;
     this.#likely = likely;
   }
@@ -160,7 +161,7 @@ export class NameCoder {
   encode(text: Uint8Array, start: number): void {
     const { bits } = this;
     const codes = this.#codes;
-    const sets = this.#sets;
+    const contexts = this.#contexts;
     let held = 0;
     let count = 0;
     let word = 0;
@@ -168,14 +169,15 @@ export class NameCoder {
     let second = END;
     for (let at = start, symbol = -1; symbol !== END; at++) {
       symbol = TEXT_SYMBOL[text[at]!]!;
-      const code = codes[sets[first * SYMBOLS + second]! + symbol]!;
-      const length = code & 15;
-      held |= (code >>> 4) << count;
+      const code = codes[contexts[first * SYMBOLS + second]! * SYMBOLS + symbol]!;
+      const length = lengthOf(code);
+      const rest = code ^ (1 << length);
+      held |= rest << count;
       count += length;
       if (count >= 32) {
         bits[word++] = held;
         count -= 32;
-        held = code >>> (4 + length - count);
+        held = rest >>> (length - count);
       }
       first = second;
       second = symbol;
@@ -189,7 +191,7 @@ export class NameCoder {
    * `bytes[from]` and whose root stands at `bytes[end]`.
    */
   equals(
-    words: Uint32Array,
+    words: Uint16Array,
     word: number,
     shift: number,
     bytes: Uint8Array,
@@ -197,55 +199,47 @@ export class NameCoder {
     end: number,
   ): boolean {
     const codes = this.#codes;
-    const sets = this.#sets;
-    let place = word + (shift >>> 5);
-    let stored = bitsAt(words, place, shift & 31);
-    let held = 0;
-    let count = 0;
+    const contexts = this.#contexts;
+    let bit = shift;
     let first = END;
     let second = END;
     let next = from + bytes[from]! + 1;
+    // Symbol by symbol, not word by word: a branch that is taken now and then costs more than what it spares.
     for (let at = from + 1; at <= end; at++) {
-      let symbol: number;
+      let symbol = LABEL_SYMBOL[bytes[at]!]!;
       if (at === next) {
         symbol = at === end ? END : DOT;
         next += bytes[at]! + 1;
-      } else {
-        symbol = LABEL_SYMBOL[bytes[at]!]!;
-        if (symbol === NO_SYMBOL) return false;
-      }
-      const code = codes[sets[first * SYMBOLS + second]! + symbol]!;
-      const length = code & 15;
-      held |= (code >>> 4) << count;
-      count += length;
-      if (count >= 32) {
-        if (held !== stored) return false;
-        stored = bitsAt(words, ++place, shift & 31);
-        count -= 32;
-        held = code >>> (4 + length - count);
-      }
+      } else if (symbol === NO_SYMBOL) return false;
+      const code = codes[contexts[first * SYMBOLS + second]! * SYMBOLS + symbol]!;
+      const place = word + (bit >>> 4);
+      const stored = (words[place]! | (words[place + 1]! << 16)) >>> (bit & 15);
+      const length = lengthOf(code);
+      if ((stored ^ code) << (32 - length) !== 0) return false;
+      bit += length;
       first = second;
       second = symbol;
     }
-    return count === 0 || (held ^ stored) << (32 - count) === 0;
+    return true;
   }
 
   /** Writes the name that begins at bit `shift` of `words[word]` as text, line feed included, to `out[at]`; returns the place behind. */
-  decode(words: Uint32Array, word: number, shift: number, out: Uint8Array, at: number): number {
+  decode(words: Uint16Array, word: number, shift: number, out: Uint8Array, at: number): number {
     // Rubbish may have no end.
     const last = Math.min(out.length, at + MAX_TEXT);
     let place = at;
     let bit = shift;
     let context = END;
     for (let symbol = -1; symbol !== END && place < last; ) {
-      const set = this.#sets[context]!;
-      const next = bitsAt(words, word + (bit >>> 5), bit & 31);
+      const set = this.#contexts[context]! * SYMBOLS;
+      const next = bitsAt(words, word, bit);
       symbol = END;
       for (let likely = set; likely < set + SYMBOLS; likely++) {
         const code = this.#codes[set + this.#likely[likely]!]!;
-        if ((next ^ (code >>> 4)) << (32 - (code & 15)) !== 0) continue;
+        const length = lengthOf(code);
+        if ((next ^ code) << (32 - length) !== 0) continue;
         symbol = this.#likely[likely]!;
-        bit += code & 15;
+        bit += length;
         break;
       }
       out[place++] = ALPHABET.charCodeAt(symbol);
@@ -255,10 +249,15 @@ export class NameCoder {
   }
 }
 
-/** 32 bits from bit `shift` (0 … 31) of `words[word]` on, the first one lowest, as a signed number. */
-export function bitsAt(words: Uint32Array, word: number, shift: number): number {
-  // A shift by 32 would be one by 0, hence two.
-  return (words[word]! >>> shift) | ((words[word + 1]! << 1) << (31 - shift));
+/** Bits of a code as `CodeTables` has it. */
+function lengthOf(code: number): number {
+  return 31 - Math.clz32(code);
+}
+
+/** 32 bits from bit `shift` of `words[word]` on, the first one lowest, as a signed number; only the lowest 17 are sure. */
+export function bitsAt(words: Uint16Array, word: number, shift: number): number {
+  const place = word + (shift >>> 4);
+  return (words[place]! | (words[place + 1]! << 16)) >>> (shift & 15);
 }
 
 /** The lowest `length` (at most 16) bits in reversed order. */
@@ -276,9 +275,12 @@ export class BitWriter {
   #word = 0;
   #shift = 0;
 
-  /** Bits so far, in units of two. */
-  get units(): number {
-    return this.#word * 16 + this.#shift / 2;
+  /** Goes on at the next multiple of 16 bits, and tells which. */
+  align(): number {
+    const half = (this.#shift + 15) >>> 4;
+    this.#word += half >>> 1;
+    this.#shift = (half & 1) * 16;
+    return this.#word * 2 + (half & 1);
   }
 
   /** Appends the lowest `count` bits (0 … 32) of `value`, which has no others. */

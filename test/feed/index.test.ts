@@ -6,6 +6,7 @@ import { parseAddress, parsePrefix, prefixContains } from "../../src/address.ts"
 import { TidesmanError } from "../../src/errors.ts";
 import { compileFeeds, type FeedList } from "../../src/feed/compile.ts";
 import { DomainSet } from "../../src/feed/domain-set.ts";
+import { directoryWord, nextDirectoryWord, ROW_BUCKETS, ROW_WORDS } from "../../src/feed/format.ts";
 import { SuffixHash } from "../../src/feed/hash.ts";
 import { openFeeds } from "../../src/feed/index.ts";
 import { parseAddresses, parseDomains } from "../../src/feed/parse.ts";
@@ -262,6 +263,26 @@ t.test(
     for (const name of names) t.strictSame(domainHits(other, name), domainHits(first, name));
   },
 );
+
+t.test("the directory has a word for every hash, in the order of the hashes", async () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 1000 }),
+      fc.integer({ min: 0, max: 0xffffffff }),
+      fc.nat(1000),
+      (rows, high, more) => {
+        const word = directoryWord(high, rows);
+        const next = directoryWord(Math.min(high + more, 0xffffffff), rows);
+        const isBucket = word % ROW_WORDS >= ROW_WORDS - ROW_BUCKETS && word < rows * ROW_WORDS;
+        if (!isBucket || next < word) throw new Error(`${word} of ${rows} rows, then ${next}`);
+      },
+    ),
+  );
+  const words: number[] = [];
+  for (let word = directoryWord(0, 3); word < 3 * ROW_WORDS; word = nextDirectoryWord(word)) words.push(word);
+  const spread = Array.from({ length: 420 }, (_, part) => directoryWord(((part + 0.5) * 2 ** 32) / 420, 3));
+  if ([...new Set(spread)].join() !== words.join()) throw new Error(`${words} are not all of ${spread}`);
+});
 
 t.test("more groups than fit into one byte", async (t) => {
   const names = Array.from({ length: 600 }, (_, number) => `n${number}.example`);
