@@ -176,26 +176,32 @@ export class DomainSet implements EntryText {
     const at = this.#beginningOf(directoryWord(this.#hash.high, this.#rows));
     const names = at + 1 + buckets[at]!;
     let found = ABSENT;
-    let offset = 0;
     for (let slot = at + 1; slot < names; slot++) {
       const word = buckets[slot]!;
       // The bits that both kinds of slot have.
-      if (((word ^ low) & NAME_HASH) === 0) {
-        if ((word & NAME_SLOT) !== 0) {
-          const shift = offset + sizeBits(word);
-          const name = shift + this.#groupBits;
-          if (this.#coder.equals(buckets, names, name, bytes, from, end)) {
-            this.#places[entry] = names;
-            this.#shifts[entry] = name;
-            return this.#groupAt(names, shift);
-          }
-          // A name of equal hash may hide the marker of this one, so it too lets the walk go on.
-          found = INTERIOR;
-        } else if (((word ^ low) & MARKER_HASH) === 0) found = INTERIOR;
+      if (((word ^ low) & NAME_HASH) !== 0) continue;
+      if ((word & NAME_SLOT) === 0) {
+        if (((word ^ low) & MARKER_HASH) !== 0) continue;
+      } else {
+        const shift = this.#offsetOf(slot, at, names) + sizeBits(word);
+        const name = shift + this.#groupBits;
+        if (this.#coder.equals(buckets, names, name, bytes, from, end)) {
+          this.#places[entry] = names;
+          this.#shifts[entry] = name;
+          return this.#groupAt(names, shift);
+        }
       }
-      offset += this.#sizeOf(word, names, offset);
+      // A name of equal hash may hide the marker of this one, so it too lets the walk go on.
+      found = INTERIOR;
     }
     return found;
+  }
+
+  /** The bit, counted from where the names of the bucket begin, at which that of a slot does. */
+  #offsetOf(slot: number, bucket: number, names: number): number {
+    let offset = 0;
+    for (let at = bucket + 1; at < slot; at++) offset += this.#sizeOf(this.#buckets[at]!, names, offset);
+    return offset;
   }
 
   /** Where the bucket of a word of the directory begins. */
