@@ -48,6 +48,7 @@ t.test("a revision tells no listener again, another verdict does, and a model le
         registry: { find: () => container },
         revisions,
         models,
+        exemptions: { of: () => null },
         blocking: { told: (finding: Finding) => finding },
         findings: { audit: (finding: Finding) => found.push(finding) },
       }) as unknown as Parts,
