@@ -146,13 +146,17 @@ export interface StoredFeeds {
 }
 
 /**
- * The generation on the disk; null when there is none that can be used. `onWarning` is told what could not be. Throws
- * TM_NOT_PERMITTED, and TM_FEED for a manifest that cannot be read.
+ * The generation on the disk; null when there is none that can be used. `onWarning` is told what could not be. `pause`: as
+ * `readGeneration` has it. Throws TM_NOT_PERMITTED, and TM_FEED for a manifest that cannot be read.
  */
-export function storedFeeds(places: Places, onWarning: (message: string) => void): StoredFeeds | null {
+export function storedFeeds(
+  places: Places,
+  onWarning: (message: string) => void,
+  pause?: () => void,
+): StoredFeeds | null {
   const folder = feedFolder(places);
   const warnings: string[] = [];
-  const { generation } = lastGeneration(folder, warnings);
+  const { generation } = lastGeneration(folder, warnings, pause);
   warnings.forEach(onWarning);
   if (generation === null) return null;
   const { feeds, builtAt, manifest } = generation;

@@ -7,6 +7,7 @@ import type { Clock } from "./clock.ts";
 import type { Places } from "./config.ts";
 import type { FeedReport } from "./control/types.ts";
 import { TidesmanError } from "./errors.ts";
+import { giveWay } from "./feed/artefact.ts";
 import { openFeeds } from "./feed/index.ts";
 import { noFeeds } from "./feed/load.ts";
 import { parseManifest } from "./feed/manifest.ts";
@@ -130,7 +131,7 @@ export class Revisions {
   loadFeeds(): Promise<readonly FeedReport[]> {
     return this.#inTurn(async () => {
       const { places, warn } = this.#options;
-      const stored = storedFeeds(places, warn);
+      const stored = storedFeeds(places, warn, giveWay);
       if (stored === null) {
         throw new TidesmanError("TM_FEED", "there are no compiled feeds; run `tidesman feeds update`");
       }

@@ -30,7 +30,7 @@ const SOURCE: FeedSource = { name: "bench", path: "bench", kind: "domain", match
 export interface FeedFigures {
   readonly real: boolean;
   readonly names: number;
-  /** Bytes per name: buckets, markers, codes and groups; the stored names. */
+  /** Bytes per name: directory, codes and groups; the buckets with the stored names. */
   readonly table: number;
   readonly stored: number;
   readonly build: number;

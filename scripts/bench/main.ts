@@ -51,7 +51,7 @@ const feeds = ({
 }: FeedFigures): void => {
   heading(`index of feeds with ${number.format(names)} names (${real ? "real" : "derived"})`);
   row("bytes per name", (table + stored).toFixed(2));
-  row("  table, names", `${table.toFixed(2)}, ${stored.toFixed(2)}`);
+  row("  directory and codes, buckets", `${table.toFixed(2)}, ${stored.toFixed(2)}`);
   row(
     "build (ms), of sort -u as it is / shuffled",
     `${number.format(build)}, ${(build / sort).toFixed(2)} x / ${(build / sortShuffled).toFixed(2)} x`,

@@ -35,6 +35,7 @@ import {
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { systemCode, TidesmanError } from "../errors.ts";
+import { isWhole, STEP } from "./format.ts";
 import { openFeeds } from "./index.ts";
 import type { CompiledFeeds } from "./types.ts";
 
@@ -114,9 +115,13 @@ export function swapGenerations(folder: string): void {
 /**
  * The generation in force (or the one before it), with everything about it checked; null when there is none. The sets lie
  * in memory that threads can share. Throws TM_FEED for a file that is truncated, corrupt or of another version, and
- * TM_NOT_PERMITTED.
+ * TM_NOT_PERMITTED. `pause`: called between steps of a fraction of a millisecond.
  */
-export function readGeneration(folder: string, which: "current" | "previous" = "current"): Generation | null {
+export function readGeneration(
+  folder: string,
+  which: "current" | "previous" = "current",
+  pause: () => void = () => undefined,
+): Generation | null {
   const file = fileOf(folder, which);
   let descriptor: number;
   try {
@@ -126,7 +131,7 @@ export function readGeneration(folder: string, which: "current" | "previous" = "
     throw unreadable(file, error);
   }
   try {
-    return readSets(descriptor, readDescription(descriptor, file));
+    return readSets(descriptor, readDescription(descriptor, file), pause);
   } catch (error) {
     throw error instanceof TidesmanError ? error : unreadable(file, error);
   } finally {
@@ -200,14 +205,16 @@ function readDescription(descriptor: number, file: string): Description {
 function readSets(
   descriptor: number,
   { builtAt, manifest, sources, statuses, places }: Description,
+  pause: () => void,
 ): Generation {
   const [domainsAt, domainBytes, addressesAt, addressBytes] = places;
   const domains = new SharedArrayBuffer(domainBytes);
   const addresses = new SharedArrayBuffer(addressBytes);
-  readBytes(descriptor, domainsAt, domainBytes, domains);
-  readBytes(descriptor, addressesAt, addressBytes, addresses);
+  readBytes(descriptor, domainsAt, domainBytes, domains, pause);
+  readBytes(descriptor, addressesAt, addressBytes, addresses, pause);
   const feeds: CompiledFeeds = { sources, statuses, domains, addresses };
-  openFeeds(feeds);
+  // What is not whole is refused there, with the reason.
+  openFeeds(feeds, { trusted: isWhole(domains, pause) && isWhole(addresses, pause) });
   return { feeds, builtAt, manifest };
 }
 type Five = readonly [number, number, number, number, number];
@@ -217,10 +224,11 @@ function readBytes(
   at: number,
   length: number,
   into: ArrayBuffer | SharedArrayBuffer,
+  pause: () => void = () => undefined,
 ): Uint8Array {
   const bytes = new Uint8Array(into);
-  for (let done = 0; done < length; ) {
-    const read = readSync(descriptor, bytes, done, length - done, at + done);
+  for (let done = 0; done < length; pause()) {
+    const read = readSync(descriptor, bytes, done, Math.min(STEP, length - done), at + done);
     if (read === 0) throw new Error("the file ends early");
     done += read;
   }
@@ -281,6 +289,13 @@ function settle(folder: string): void {
   if (isUnsettled(folder)) renameSync(old, join(folder, PREVIOUS));
   // Two names of one file are left as they are by rename(2).
   rmSync(old, { force: true });
+}
+
+const NOTHING = new Int32Array(new SharedArrayBuffer(4));
+
+/** Leaves the processor to other threads for a moment: for reading beside traffic where there are few processors. */
+export function giveWay(): void {
+  Atomics.wait(NOTHING, 0, 0, 0.5);
 }
 
 /** Makes renames in a folder last. */

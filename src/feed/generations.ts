@@ -10,11 +10,11 @@ export interface LastGeneration {
   readonly inForce: boolean;
 }
 
-/** `warnings`: takes why a generation cannot be read. Throws TM_NOT_PERMITTED. */
-export function lastGeneration(folder: string, warnings: string[]): LastGeneration {
+/** `warnings`: takes why a generation cannot be read; `pause`: as `readGeneration` has it. Throws TM_NOT_PERMITTED. */
+export function lastGeneration(folder: string, warnings: string[], pause?: () => void): LastGeneration {
   for (const which of ["current", "previous"] as const) {
     try {
-      const generation = readGeneration(folder, which);
+      const generation = readGeneration(folder, which, pause);
       if (generation !== null) return { generation, inForce: which === "current" };
     } catch (error) {
       if (!(error instanceof TidesmanError) || error.code === "TM_NOT_PERMITTED") throw error;

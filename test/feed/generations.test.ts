@@ -1,9 +1,10 @@
 /** Two generations on the disk, whatever step of a change is the last one that is done. */
 import { spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { readGeneration, swapGenerations, writeGeneration } from "../../src/feed/artefact.ts";
+import { HEADER, STEP, seal } from "../../src/feed/format.ts";
 import { noFeeds } from "../../src/feed/load.ts";
 
 const SCRIPT = join(import.meta.dirname, "step-by-step.ts");
@@ -43,3 +44,27 @@ for (const [what, after] of [
     t.ok(seen.length > 5, `${seen.length} steps`);
   });
 }
+
+t.test("a large generation is read in small steps, and damage in any of them is found", async (t) => {
+  const folder = join(t.testdir({}), "feeds");
+  const random = new Uint8Array(new SharedArrayBuffer(3 * STEP));
+  // A set of which only the header means anything: what matters here is its size.
+  random.set(new Uint8Array(feeds.domains));
+  for (let at = feeds.domains.byteLength; at < random.length; at++) random[at] = at * 31;
+  const domains = random.buffer;
+  new Uint32Array(domains, 0, 4)[HEADER.BYTES] = domains.byteLength;
+  seal(domains);
+  writeGeneration(folder, { feeds: { ...feeds, domains }, builtAt: 1, manifest: "" });
+  let pauses = 0;
+  const read = readGeneration(folder, "current", () => pauses++);
+  t.ok(Buffer.from(domains).equals(Buffer.from(read!.feeds.domains)));
+  t.ok(pauses >= 6, `${pauses} pauses`);
+  const file = join(folder, "current.feeds");
+  const whole = readFileSync(file);
+  for (const at of [whole.length - 2 * STEP, whole.length - STEP, whole.length - STEP - 1]) {
+    const broken = Buffer.from(whole);
+    broken[at]! ^= 1;
+    writeFileSync(file, broken);
+    t.throws(() => readGeneration(folder), { code: "TM_FEED", message: /checksum is wrong/ }, `byte ${at}`);
+  }
+});
