@@ -17,7 +17,7 @@ const { values } = parseArgs({
 });
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const row = (what: string, value: string): void =>
-  void process.stdout.write(`  ${what.padEnd(34)}${value.padStart(12)}\n`);
+  void process.stdout.write(`  ${`${what} `.padEnd(34)}${value.padStart(12)}\n`);
 const heading = (text: string): void => void process.stdout.write(`\n${text}\n`);
 
 const compared = ({ proxy, dnsmasq }: Comparison): void => {
