@@ -12,13 +12,9 @@ import { inLab, startAppliance } from "./lab.ts";
 
 /** Port of the traffic that is allowed until the container is cut off. */
 const NOISE = 9;
-/**
- * Milliseconds, by the kernel's stamps on the captured packets. Not how fast it is, which the comments tell and the machine
- * decides, but that what has to happen does: who waits for the grace that Docker gives a container stops it after ten
- * seconds, and who cuts its traffic off only by that lets it talk as long.
- */
-const SILENT_WITHIN = 1000;
-const STOPPED_WITHIN = 8000;
+/** Milliseconds, by the kernel's stamps on the captured packets. */
+const SILENT_WITHIN = 50;
+const STOPPED_WITHIN = 2000;
 
 const BLOCKING: RuleFile = {
   name: "blocking",
