@@ -6,6 +6,7 @@
  * one: a clock that is set back gives nobody more time.
  */
 import type { Clock } from "./clock.ts";
+import type { ExemptionRequest } from "./control/types.ts";
 import { TidesmanError } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { type Exemption, Exemptions, parseExempt } from "./policy/exemption.ts";
@@ -26,17 +27,6 @@ export interface GivenExemption extends Exemption {
   /** Who gave it, as the caller said. */
   readonly by: string | null;
   readonly note: string | null;
-}
-
-export interface ExemptionRequest {
-  /** A name pattern, or ADDRESS[:PORT[/PROTOCOL]]. */
-  readonly target: string;
-  /** Milliseconds. */
-  readonly time: number;
-  readonly by: string | null;
-  readonly note: string | null;
-  /** Also where it covers a public suffix. */
-  readonly force: boolean;
 }
 
 export interface GivenExemptionsOptions {

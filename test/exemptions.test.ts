@@ -2,7 +2,8 @@ import { mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "nod
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { ManualClock } from "../src/clock.ts";
-import { type ExemptionRequest, GivenExemptions, LONGEST_EXEMPTION } from "../src/exemptions.ts";
+import type { ExemptionRequest } from "../src/control/types.ts";
+import { GivenExemptions, LONGEST_EXEMPTION } from "../src/exemptions.ts";
 import { nameToWire } from "../src/name.ts";
 import type { Exemption } from "../src/policy/exemption.ts";
 

@@ -6,7 +6,7 @@
  * Length: it is one list of what the API tells; the types, the routes and the description are made from it.
  */
 import { z } from "zod";
-import { ATTACK_TYPES } from "../policy/types.ts";
+import { ATTACK_TYPES, CHANGES } from "../policy/types.ts";
 
 const count = z.int().nonnegative();
 const time = z.iso.datetime({ precision: 3 });
@@ -231,14 +231,6 @@ export const givenExemption = exemption.extend({
   notes: z.array(z.string()).describe("What keeps it from having an effect"),
 });
 
-export const CHANGES = [
-  "newlyDenied",
-  "newlyBlocked",
-  "newlyAudited",
-  "noLongerDenied",
-  "noLongerBlocked",
-  "noLongerAudited",
-] as const;
 export const replayReport = z.object({
   file: z.string(),
   rules: count,

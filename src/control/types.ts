@@ -45,12 +45,15 @@ export interface ReplayRequest {
 export type ExemptionReport = Plain<z.infer<typeof schema.exemption>>;
 /** What was given; `notes`: what keeps it from having an effect. */
 export type ExemptionOutcome = Plain<z.infer<typeof schema.givenExemption>>;
-/** Time in milliseconds. */
 export interface ExemptionRequest {
+  /** A name pattern, or ADDRESS[:PORT[/PROTOCOL]]. */
   readonly target: string;
+  /** Milliseconds. */
   readonly time: number;
+  /** Who gives it, as the caller says. */
   readonly by: string | null;
   readonly note: string | null;
+  /** Also where it covers a public suffix. */
   readonly force: boolean;
 }
 export type UnblockOutcome = Plain<z.infer<typeof schema.unblockOutcome>>;

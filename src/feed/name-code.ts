@@ -1,7 +1,7 @@
 /**
  * How names are stored in about half their bytes: Huffman codes of single characters, chosen by the two characters before
  * (the code of `o` behind `.c` is one bit). Equal names have equal bits and no name's bits begin another's, so that a
- * question is compared with a stored name by coding it on the way, 32 bits at a time; nothing is decoded. Codes are
+ * question is compared with a stored name by coding it on the way, symbol by symbol; nothing is decoded. Codes are
  * canonical and at most 15 bits long, hence told by their lengths alone (RFC 1951 section 3.2.2), first bit lowest.
  *
  * A context (two characters) that the sample holds often has a set of codes of its own; others share that of their second

@@ -1,7 +1,8 @@
 /**
  * Whether a list that was read anew takes the place of the one in use. A list that suddenly lost much of itself is more
- * often broken, or emptied by an attacker, than cleaned up: it waits in quarantine, also when it is emptied little by little. What an operator rolled back, and what
- * the feed's `hold` names, waits for approval. The machine has no clock and stores nothing: the standing goes in and out.
+ * often broken, or emptied by an attacker, than cleaned up: it waits in quarantine, also when it is emptied little by little.
+ * What an operator rolled back, and what the feed's `hold` names, waits for approval. The machine has no clock and stores
+ * nothing: the standing goes in and out.
  */
 import type { DeclaredFeed } from "./types.ts";
 

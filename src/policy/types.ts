@@ -315,3 +315,17 @@ export interface Finding {
   /** How many events this stands for; 1 unless a counter was read. */
   readonly count: number;
 }
+
+export const CHANGES = [
+  "newlyDenied",
+  "newlyBlocked",
+  "newlyAudited",
+  "noLongerDenied",
+  "noLongerBlocked",
+  "noLongerAudited",
+] as const;
+/**
+ * What another policy would change. `Denied`: whether it is dropped; `Blocked`: whether the container is stopped for what was
+ * told or dropped anyway; `Audited`: whether it is told, and passes.
+ */
+export type Change = (typeof CHANGES)[number];

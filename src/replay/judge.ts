@@ -3,6 +3,7 @@ import { describe } from "../policy/describe.ts";
 import {
   type Address,
   type AttackType,
+  type Change,
   type Decision,
   type DetectedType,
   EFFECTS,
@@ -116,20 +117,6 @@ function severity({ effect }: Outcome): number {
 export function drops({ effect }: Outcome): boolean {
   return effect === "prevent" || effect === "block";
 }
-
-export const CHANGES = [
-  "newlyDenied",
-  "newlyBlocked",
-  "newlyAudited",
-  "noLongerDenied",
-  "noLongerBlocked",
-  "noLongerAudited",
-] as const;
-/**
- * What another policy would change. `Denied`: whether it is dropped; `Blocked`: whether the container is stopped for what was
- * told or dropped anyway; `Audited`: whether it is told, and passes.
- */
-export type Change = (typeof CHANGES)[number];
 
 /** Found when it is there already: there is nothing to be dropped. */
 const NOT_DROPPED: ReadonlySet<Happening["kind"]> = new Set(["listening", "rawSocket"]);

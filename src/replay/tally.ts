@@ -1,6 +1,7 @@
 /** What would change, put together by kind, rule and image. Bounded, however much changes. */
 import type { AttackType } from "../policy/types.ts";
-import { CHANGES, type Change, type Outcome } from "./judge.ts";
+import { CHANGES, type Change } from "../policy/types.ts";
+import type { Outcome } from "./judge.ts";
 
 /** `audits`: counted in findings; `models`: in entries; `lookups`: in names of one container. */
 export type Source = "audits" | "models" | "lookups";
