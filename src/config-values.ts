@@ -63,6 +63,11 @@ export const address = (family: 4 | 6 | null) =>
     return length !== undefined && (family === null || length === (family === 4 ? 4 : 16));
   });
 export const absolutePath = text("absolute path", (value) => /^\/[^\0]*$/.test(value));
+/** What `sun_path` holds (unix(7): 108 bytes, the last one a zero). */
+export const socketPath = text(
+  "absolute path of 107 bytes at most",
+  (value) => /^\/[^\0]*$/.test(value) && Buffer.byteLength(value) <= 107,
+);
 export const upstream = text("`ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`", (value) => {
   if (isServer(value)) return true;
   const parts = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(value);

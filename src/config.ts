@@ -14,6 +14,7 @@ import {
   internalPrefix,
   markMask,
   size,
+  socketPath,
   ttl,
   upstream,
   whole,
@@ -138,7 +139,7 @@ export function configSchema(hostname: string) {
     network: z.strictObject(network).prefault({}),
     docker: z
       .strictObject({
-        socket: absolutePath.prefault("/var/run/docker.sock").describe("Socket of the Docker Engine API."),
+        socket: socketPath.prefault("/var/run/docker.sock").describe("Socket of the Docker Engine API."),
       })
       .prefault({}),
     block: z

@@ -150,6 +150,12 @@ t.test("keys that contradict each other", async (t) => {
   t.match(problems("console: { port: 5303 }"), [/^1:18: console.port: is also `dns.port`/]);
 });
 
+t.test("the path of a socket fits into an address of one", async (t) => {
+  const socket = (length: number): string => `docker: { socket: /${"s".repeat(length - 1)} }`;
+  t.strictSame(problems(socket(107)), []);
+  t.match(problems(socket(108)), [/^1:19: docker.socket: .*allowed: absolute path of 107 bytes at most/]);
+});
+
 t.test("a mark mask is two adjacent bits", async (t) => {
   for (let bit = 0; bit < 31; bit++) {
     const mask = 3 * 2 ** bit;

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { ManualClock } from "../../src/clock.ts";
@@ -128,7 +129,10 @@ feeds:
 });
 
 t.test("files that the configuration names", async (t) => {
-  const folder = t.testdir({ "resolv.conf": "nameserver 192.0.2.1\n" });
+  // Not in the checkout: wherever that is, the path of a socket may have 107 bytes only.
+  const folder = mkdtempSync(join(tmpdir(), "tm-check-"));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, "resolv.conf"), "nameserver 192.0.2.1\n");
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(join(folder, "engine.sock"), resolve));
   t.teardown(() => server.close());
