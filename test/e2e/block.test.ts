@@ -243,12 +243,15 @@ await inLab(t, async (world) => {
         ({ id, action }) => id === container.id && action === "isolate",
       ),
     );
-    await until("and does not get out", async () => (await container.fetch(INTERNET.good)) !== "answered");
+    await until(
+      "and does not get out",
+      async () => (await container.fetch(INTERNET.good, 80, 2500)) !== "answered",
+    );
     const before = (await outside.settled()).filter(isNoise).length;
     await appliance.stop();
-    t.not(await container.fetch(INTERNET.good), "answered", "in open mode, without the daemon");
+    t.not(await container.fetch(INTERNET.good, 80, 2500), "answered", "in open mode, without the daemon");
     await appliance.start();
-    t.not(await container.fetch(INTERNET.good), "answered", "and with it again");
+    t.not(await container.fetch(INTERNET.good, 80, 2500), "answered", "and with it again");
     t.equal(outside.packets().filter(isNoise).length, before, "nothing of it has passed");
     await outside.stop();
     t.equal(await container.inspect("{{.State.Running}}"), "true");

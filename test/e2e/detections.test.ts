@@ -5,17 +5,19 @@ import { INTERNET } from "../../scripts/world/network.ts";
 import { execute } from "../../scripts/world/process.ts";
 import { inLab, startAppliance } from "./lab.ts";
 
-/** Asks for all names of the list, one after the other, without waiting for those that are not answered. */
+/** Asks for all names of the list, five at a time, not waiting long for those that are not answered. Prints how many were. */
 const ASK = `
   const { Resolver } = require("node:dns/promises");
   const resolver = new Resolver({ timeout: 400, tries: 1 });
   resolver.setServers([process.argv[1]]);
   (async () => {
-    let answered = 0, sent = 0;
-    for (const name of process.argv[2].split(",")) {
-      sent += name.length;
-      const done = await resolver.resolveTxt(name).then(() => true, (error) => error.code !== "ETIMEOUT");
-      if (done) answered++;
+    const names = process.argv[2].split(",");
+    let answered = 0;
+    for (let from = 0; from < names.length; from += 5) {
+      const asked = names.slice(from, from + 5).map((name) => resolver.resolveTxt(name));
+      for (const { status, reason } of await Promise.allSettled(asked)) {
+        if (status === "fulfilled" || reason.code !== "ETIMEOUT") answered++;
+      }
     }
     console.log(answered);
   })();
@@ -98,10 +100,10 @@ await inLab(t, async (world) => {
 
   await t.test("data in names is prevented before much of it has left", async (t) => {
     const names = Array.from(
-      { length: 300 },
+      { length: 150 },
       (_, index) => `${encoded(index, 60)}.${encoded(index + 999, 50)}.t.wild.example`,
     );
-    const answered = await ask(names.slice(0, 150));
+    const answered = await ask(names);
     t.ok(answered * 110 < 10_000, `${answered} of 150 lookups came through`);
     const audit = await appliance.audit("the tunnel", ({ attackType }) => attackType === "suspiciousDNS");
     t.match(audit, { type: "dns", effect: "prevent", container: { name: strict.name } });
