@@ -12,10 +12,11 @@ import { PARSE, parsedPacket, parsePacket } from "../../src/packet/parse.ts";
 import { startPackets } from "../../src/packet/queue.ts";
 import { Ruleset } from "../../src/packet/ruleset.ts";
 import { ALIVE_ENTRIES, ALIVE_TIMEOUT, SETS } from "../../src/packet/sets.ts";
-import type { Decision, Policy, Profile } from "../../src/policy/types.ts";
+import type { Policy, Profile } from "../../src/policy/types.ts";
 import { PortScans } from "../../src/port-scans.ts";
 import { run } from "../../src/run.ts";
 import { serve } from "../packet/child.ts";
+import { ALLOW, DENY, PROFILE } from "../packet/doubles.ts";
 
 /** First contacts and detections since `begin`. */
 export interface ScanState {
@@ -39,25 +40,7 @@ let firstAt = 0;
 let scans: PortScans<Resident> | undefined;
 const errors: string[] = [];
 
-const ALLOW: Decision = {
-  verdict: "allow",
-  effect: null,
-  attackType: null,
-  rule: "test",
-  reasons: [],
-  learn: false,
-  revision: 1,
-};
-const DENY: Decision = { ...ALLOW, verdict: "drop", effect: "prevent", attackType: "explicitlyDeniedIP" };
-const profile: Profile = {
-  index: 0,
-  rule: "test",
-  model: null,
-  dnsEffect: "prevent",
-  networkEffect: "prevent",
-  suspicious: "disable",
-  portScan: "alert",
-};
+const profile: Profile = { ...PROFILE, portScan: "alert" };
 
 /** The addon, with what the queue decides shown to the watch, as the queue itself will. */
 function tapped(allowed: number): Native {

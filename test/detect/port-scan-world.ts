@@ -2,10 +2,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import type { Container } from "../../src/container/types.ts";
 import type { Link } from "../../src/native/types.ts";
 import { Child } from "../packet/child.ts";
-import { BRIDGE, Network } from "../packet/network.ts";
+import { containerBehind } from "../packet/doubles.ts";
+import { Network } from "../packet/network.ts";
 import { CONFIG, until } from "../packet/world.ts";
 import type { ScanState } from "./port-scan-host.ts";
 
@@ -121,30 +121,7 @@ export class ScanWorld {
     }
     await this.#host.call("start", { config: CONFIG, denied: DENIED_PREFIX });
     const links = await this.#host.call<readonly Link[]>("links");
-    const container: Container = {
-      id: "c2",
-      name: "c2",
-      image: "docker.io/library/test:latest",
-      imageDigest: "sha256:0",
-      namespace: null,
-      labels: {},
-      state: "running",
-      pid: 1,
-      startedAt: 1,
-      networkNamespace: "",
-      networkMode: "bridge",
-      networks: [
-        {
-          id: "n",
-          name: "n",
-          bridge: BRIDGE,
-          veth: "veth2",
-          vethIndex: links.find(({ name }) => name === "veth2")?.index ?? 0,
-          addresses: ["172.30.0.2", "2001:db8:d0::2"],
-        },
-      ],
-    };
-    await this.#host.call("add", container);
+    await this.#host.call("add", containerBehind(2, links));
   }
 
   /** Runs one program in the container to its end, and waits until all its flows have ended. */

@@ -11,9 +11,10 @@ import { type PacketHandler, startPackets } from "../../src/packet/queue.ts";
 import { Ruleset } from "../../src/packet/ruleset.ts";
 import { ALIVE_ENTRIES, ALIVE_TIMEOUT, SETS } from "../../src/packet/sets.ts";
 import type { Watch } from "../../src/packet/watch.ts";
-import type { Decision, Finding, Policy, Profile } from "../../src/policy/types.ts";
+import type { Finding, Policy } from "../../src/policy/types.ts";
 import { run } from "../../src/run.ts";
 import { serve } from "./child.ts";
+import { ALLOW, DENY, PROFILE } from "./doubles.ts";
 
 const clock: Clock = systemClock;
 const native = loadNative();
@@ -32,29 +33,9 @@ let ruleset: Ruleset | undefined;
 let watch: Watch | undefined;
 let beating: { cancel(): void } | undefined;
 
-const ALLOW: Decision = {
-  verdict: "allow",
-  effect: null,
-  attackType: null,
-  rule: "test",
-  reasons: [],
-  learn: false,
-  revision: 1,
-};
-const DENY: Decision = { ...ALLOW, verdict: "drop", effect: "prevent", attackType: "explicitlyDeniedIP" };
-const profile: Profile = {
-  index: 0,
-  rule: "test",
-  model: null,
-  dnsEffect: "prevent",
-  networkEffect: "prevent",
-  suspicious: "disable",
-  portScan: "disable",
-};
-
 const policy: Policy = {
   revision: 1,
-  profileFor: () => profile,
+  profileFor: () => PROFILE,
   withFeeds: () => policy,
   weigh: () => ALLOW,
   decide(event) {
@@ -136,7 +117,7 @@ serve({
     denied = new Set(addresses);
   },
   async add(container: Container) {
-    table.upsert(container).profile = profile;
+    table.upsert(container).profile = PROFILE;
     handler?.containersChanged();
   },
   closeHandler() {

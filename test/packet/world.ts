@@ -1,10 +1,10 @@
 /** A whole world for a netfilter test: the namespaces of network.ts with the processes that live in them. */
 import type { NetworkConfig } from "../../src/config.ts";
-import type { Container } from "../../src/container/types.ts";
 import type { Link } from "../../src/native/types.ts";
 import type { PacketStats } from "../../src/packet/queue.ts";
 import type { Finding } from "../../src/policy/types.ts";
 import { Child } from "./child.ts";
+import { containerBehind } from "./doubles.ts";
 import { BAD, BAD6, BRIDGE, GOOD, GOOD6, Network } from "./network.ts";
 import type { Seen } from "./peer.ts";
 
@@ -90,31 +90,7 @@ export class PacketWorld {
   async introduce(...numbers: readonly number[]): Promise<void> {
     const links = await this.host.call<readonly Link[]>("links");
     for (const number of numbers) {
-      const veth = `veth${number}`;
-      const container: Container = {
-        id: `c${number}`,
-        name: `c${number}`,
-        image: "docker.io/library/test:latest",
-        imageDigest: "sha256:0",
-        namespace: null,
-        labels: {},
-        state: "running",
-        pid: 1,
-        startedAt: 1,
-        networkNamespace: "",
-        networkMode: "bridge",
-        networks: [
-          {
-            id: "n",
-            name: "n",
-            bridge: BRIDGE,
-            veth,
-            vethIndex: links.find(({ name }) => name === veth)?.index ?? 0,
-            addresses: [`172.30.0.${number}`, `2001:db8:d0::${number}`],
-          },
-        ],
-      };
-      await this.host.call("add", container);
+      await this.host.call("add", containerBehind(number, links));
     }
     await this.host.call(
       "setKnown",
