@@ -26,6 +26,12 @@ export class Growing {
     return new Uint8Array(this.bytes.subarray(0, this.length));
   }
 
+  /** The bytes held, given away: a copy only where they are so few of what was made room for that it should be let go. */
+  given(): Uint8Array {
+    if (this.length < this.bytes.length - (this.bytes.length >>> 2)) return this.content();
+    return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset, this.length);
+  }
+
   /** The bytes from `start` to the end as ASCII text. */
   text(start: number): string {
     return this.bytes.toString("latin1", start, this.length);

@@ -5,8 +5,8 @@ import { appendAddresses, parseRange } from "./addresses.ts";
 import { FeedBodyError, MAX_BODY } from "./body.ts";
 import { AddressExceptions, type ExceptionReach, NameExceptions } from "./exceptions.ts";
 import { A_PAGE, hostOf } from "./indicators.ts";
-import { DOT, forEachLine, latin1, MAX_LINE } from "./lines.ts";
-import { appendName } from "./names.ts";
+import { DOT, forEachLine, latin1, MAX_LINE, type TakeLines, type Taken } from "./lines.ts";
+import { appendName, appendNameLines } from "./names.ts";
 
 const MAX_SAMPLES = 5;
 const MAX_SAMPLE_TEXT = 80;
@@ -45,8 +45,9 @@ export class ListEntries {
   /** `capacity`: bytes that the entries may well need. */
   constructor(kind: FeedSource["kind"], match: FeedSource["match"], capacity: number) {
     this.kind = kind;
-    this.#out = new Growing(capacity + 1024);
     this.#suffix = match === "suffix";
+    // Names of seven bytes and more have room for their dots.
+    this.#out = new Growing(capacity + (this.#suffix ? capacity >>> 3 : 0) + 1024);
   }
 
   /** Takes the name or address at `body[start … end)`; null, or why it is no entry of this feed. */
@@ -110,11 +111,31 @@ export class ListEntries {
     body: Uint8Array,
     comments: ReadonlySet<number>,
     onLine: (start: number, end: number, line: number, indented: boolean) => string | null,
+    take?: TakeLines,
   ): void {
-    forEachLine(body, comments, (start, end, line, indented) => {
-      const reason = onLine(start, end, line, indented);
-      if (reason !== null) this.refuseLine(body, start, end, line, reason);
-    });
+    forEachLine(
+      body,
+      comments,
+      (start, end, line, indented) => {
+        const reason = onLine(start, end, line, indented);
+        if (reason !== null) this.refuseLine(body, start, end, line, reason);
+      },
+      take,
+    );
+  }
+
+  /** The same for lists with a name to a line, where one that is nothing else needs not be asked for. */
+  readNameLines(
+    body: Uint8Array,
+    comments: ReadonlySet<number>,
+    onLine: (start: number, end: number) => string | null,
+  ): void {
+    const take = (at: number, most: number): Taken => {
+      const taken = appendNameLines(body, at, this.#suffix, this.#out, most);
+      this.#count += taken.lines;
+      return taken;
+    };
+    this.readLines(body, comments, onLine, this.kind === "domain" ? take : undefined);
   }
 
   /** The same for formats whose lines are read as text, one character for each byte. */
@@ -155,7 +176,7 @@ export class ListEntries {
       const noun = NOUNS[this.kind];
       throw new FeedBodyError(`${lines} ${verb} an entry (${noun} expected): ${this.#samples[0]}`);
     }
-    let entries = this.#out.content();
+    let entries = this.#out.given();
     let count = this.#count;
     if (this.#names.size > 0) {
       ({ entries, count } = this.#names.apply(entries, this.#suffix, (name, gone) => {

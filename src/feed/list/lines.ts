@@ -16,13 +16,34 @@ export const NO_COMMENTS: ReadonlySet<number> = new Set();
 /** `start` and `end` of a line, its outer blanks cut off; its number, from 1; whether it began with a blank. */
 export type OnLine = (start: number, end: number, line: number, indented: boolean) => void;
 
+/** Takes lines that begin at `at`, as many in a row as are nothing special, `most` at most. */
+export type TakeLines = (at: number, most: number) => Taken;
+
+export interface Taken {
+  /** Where the line begins that was not taken. */
+  readonly next: number;
+  readonly lines: number;
+}
+
 /**
- * Calls back for every line that is neither blank nor a comment. A byte order mark is no part of the first. Throws
- * `FeedBodyError` for more than `MAX_LINES`, blank ones and comments among them.
+ * Calls back for every line that is neither blank nor a comment, nor one that `take` takes: reading a usual line needs far
+ * less than telling what an unusual one is. A byte order mark is no part of the first. Throws `FeedBodyError` for more than
+ * `MAX_LINES`, blank ones and comments among them.
  */
-export function forEachLine(body: Uint8Array, comments: ReadonlySet<number>, onLine: OnLine): void {
+export function forEachLine(
+  body: Uint8Array,
+  comments: ReadonlySet<number>,
+  onLine: OnLine,
+  take?: TakeLines,
+): void {
   let at = body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? 3 : 0;
   for (let line = 1; at < body.length; line++) {
+    if (take !== undefined) {
+      const { next, lines } = take(at, MAX_LINES + 1 - line);
+      at = next;
+      line += lines;
+      if (at >= body.length) return;
+    }
     if (line > MAX_LINES) throw new FeedBodyError(`it has more than ${MAX_LINES} lines`);
     let next = body.indexOf(LF, at);
     if (next < 0) next = body.length;

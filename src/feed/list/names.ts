@@ -2,12 +2,14 @@
 import { domainToASCII } from "node:url";
 import { MAX_LABEL, MAX_NAME } from "../../name.ts";
 import { Growing } from "../growing.ts";
-import { DOT, LF } from "./lines.ts";
+import { MAX_BODY } from "./body.ts";
+import { DOT, LF, type Taken } from "./lines.ts";
 import { EMPTY, hashByte, isPublicSuffix, mayBePublicSuffix } from "./public-suffix.ts";
 
 export { isPublicSuffix } from "./public-suffix.ts";
 
 const STAR = 42;
+const CR = 13;
 
 /** Byte to the byte kept in a name: letters folded, digits, `-`, `_` and `.`; 0 for all others. */
 const NAME_BYTE: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
@@ -33,6 +35,53 @@ export function appendName(
   const reason = append(body, start, end, below, out);
   if (reason !== null) out.length = mark;
   return reason;
+}
+
+/**
+ * The same for the lines from `body[at]` on, `most` at most, until one is no name as most are written: with two labels or more
+ * from its first byte to its line feed (CR LF too), that may be no public suffix nor an address. What it is, `appendName` tells.
+ */
+export function appendNameLines(
+  body: Uint8Array,
+  at: number,
+  below: boolean,
+  out: Growing,
+  most: number,
+): Taken {
+  let next = at;
+  let lines = 0;
+  for (; lines < most && out.length <= MAX_BODY; lines++) {
+    out.reserve(MAX_NAME + 2);
+    const { bytes } = out;
+    let to = out.length;
+    if (below) bytes[to++] = DOT;
+    const first = to;
+    const last = first + MAX_NAME - 2;
+    let label = first;
+    let rest = EMPTY;
+    let whole = EMPTY;
+    let from = next;
+    for (; to < last; from++) {
+      // Behind the end of the body, undefined: a last line without a line feed is no usual one.
+      const byte = NAME_BYTE[body[from]!];
+      if (!byte) break;
+      bytes[to++] = byte;
+      whole = hashByte(whole, byte);
+      rest = hashByte(rest, byte);
+      if (byte !== DOT) continue;
+      const length = to - 1 - label;
+      if (length === 0 || length > MAX_LABEL) return { next, lines };
+      if (label === first) rest = EMPTY;
+      label = to;
+    }
+    if (body[from] === CR) from++;
+    if (body[from] !== LF || label === first || to === label || to - label > MAX_LABEL) break;
+    if (isDigit(bytes[label]!) || mayBePublicSuffix(whole, rest)) break;
+    bytes[to++] = LF;
+    out.length = to;
+    next = from + 1;
+  }
+  return { next, lines };
 }
 
 function append(body: Uint8Array, start: number, end: number, suffix: boolean, out: Growing): string | null {
@@ -107,6 +156,9 @@ function appendUnicode(body: Uint8Array, start: number, end: number, out: Growin
 
 /** Whether the last label is a number, so that the text is an address or nothing (no such top-level domain exists). */
 function endsInNumber(out: Growing, labelStart: number): boolean {
-  const first = out.bytes[labelStart]!;
-  return first >= 48 && first <= 57 && /^(?:\d+|0x[0-9a-f]*)$/.test(out.text(labelStart));
+  return isDigit(out.bytes[labelStart]!) && /^(?:\d+|0x[0-9a-f]*)$/.test(out.text(labelStart));
+}
+
+function isDigit(byte: number): boolean {
+  return byte >= 48 && byte <= 57;
 }

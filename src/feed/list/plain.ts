@@ -16,7 +16,7 @@ export const plain: ListFormat = {
   match: "suffix",
   score: ({ lines }) => share(lines, WORD) * 0.9,
   read(body, out) {
-    out.readLines(body, COMMENTS, (start, end) => plainLine(body, start, end, out));
+    out.readNameLines(body, COMMENTS, (start, end) => plainLine(body, start, end, out));
   },
 };
 
