@@ -93,7 +93,7 @@ const ROOMS: Readonly<
   packet: { values: ["container", "native", "policy"], types: ["run.ts"] },
   model: { values: ["policy/types.ts"], types: [] },
   detect: { values: ["policy/types.ts"], types: [] },
-  feed: { values: ["policy/types.ts"], types: [] },
+  feed: { values: ["native", "policy/types.ts"], types: [] },
   audit: { values: ["policy/types.ts"], types: [] },
   // What happened, judged again.
   replay: { values: ["policy"], types: ["audit", "model"] },

@@ -1,6 +1,6 @@
 /** Compiles parsed lists into the two buffers that index.ts describes. Pure: the same lists and seed, the same bytes. */
 import { compileAddresses } from "./compile-addresses.ts";
-import { compileDomains } from "./compile-domains.ts";
+import { compileDomains, type DomainBuild } from "./compile-domains.ts";
 import { SEED_LENGTH } from "./hash.ts";
 import type { CompiledFeeds, FeedSource, FeedStatus } from "./types.ts";
 
@@ -12,8 +12,15 @@ export interface FeedList {
   readonly entries: Uint8Array;
 }
 
-/** `seed`: SEED_LENGTH secret random bytes. Throws a RangeError for a seed of another length. */
-export function compileFeeds(lists: readonly FeedList[], seed: Uint8Array): CompiledFeeds {
+/**
+ * `seed`: SEED_LENGTH secret random bytes. `build`: of the domain half; absent: the fastest. Blocks its thread for as long as
+ * it takes. Throws TM_FEED for too many names, a RangeError for a seed of another length.
+ */
+export function compileFeeds(
+  lists: readonly FeedList[],
+  seed: Uint8Array,
+  build?: DomainBuild,
+): CompiledFeeds {
   if (seed.length !== SEED_LENGTH)
     throw new RangeError(`a seed has ${SEED_LENGTH} bytes, not ${seed.length}`);
   const view = new DataView(seed.buffer, seed.byteOffset, SEED_LENGTH);
@@ -27,7 +34,7 @@ export function compileFeeds(lists: readonly FeedList[], seed: Uint8Array): Comp
   return {
     sources: lists.map(({ source }) => source),
     statuses: lists.map(({ status }) => status),
-    domains: compileDomains(of(false), key),
+    domains: compileDomains(of(false), key, build),
     addresses: compileAddresses(of(true), key),
   };
 }

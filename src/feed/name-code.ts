@@ -38,6 +38,11 @@ const LABEL_SYMBOL = Uint8Array.from({ length: 256 }, (_, byte) => {
   return symbol === END || symbol === DOT ? NO_SYMBOL : symbol;
 });
 
+/** Whether the byte may stand in a label of stored text. */
+export function isStoredByte(byte: number): boolean {
+  return LABEL_SYMBOL[byte] !== NO_SYMBOL && LABEL_SYMBOL[byte] === TEXT_SYMBOL[byte];
+}
+
 /** Sets of codes as stored. */
 export interface CodeSets {
   /** For each context (first symbol × SYMBOLS + second) the number of its set. */

@@ -5,10 +5,11 @@
  * the first bits of the hash; each part is then small enough for a processor's cache, where it is sorted.
  */
 import { TidesmanError } from "../errors.ts";
+import { MAX_LABEL, MAX_NAME } from "../name.ts";
 import type { GroupTable } from "./groups.ts";
 import { SuffixHash } from "./hash.ts";
 import { DOT, LF } from "./list/lines.ts";
-import type { NameCoder } from "./name-code.ts";
+import { isStoredByte, type NameCoder } from "./name-code.ts";
 
 /** In place of the head of a name: the suffix is that of names, and none itself; or the same as the record before it. */
 export const MARKER = 0xffffffff;
@@ -39,13 +40,17 @@ export interface SuffixRecords {
   readonly markers: number;
 }
 
-/** `lists`: see compileDomains. Numbers the groups of the names in order of hash. Throws TM_FEED for too many. */
+/**
+ * `lists`: see compileDomains. Numbers the groups of the names in order of hash. Throws TM_FEED for too many, TM_INTERNAL for
+ * what is no name in stored form.
+ */
 export function suffixRecords(
   lists: readonly Uint8Array[],
   key: readonly [number, number],
   coder: NameCoder,
   groups: GroupTable,
 ): SuffixRecords {
+  if (lists.length * 2 > MOST_GROUPS) throw tooMany();
   const dealt = deal(hashAndCode(lists, key, coder));
   return { ...dealt, ...merge(dealt, groups) };
 }
@@ -96,9 +101,9 @@ function hashAndCode(lists: readonly Uint8Array[], key: readonly [number, number
     for (let at = 0; at < text.length; ) {
       const below = text[at] === DOT ? 1 : 0;
       const start = at + below;
-      let labels = 0;
-      let end = start;
-      for (; text[end] !== LF; end++) if (text[end] === DOT) ends[labels++] = end;
+      const labels = labelsOf(text, start, ends);
+      if (labels === 0) throw noName();
+      const end = ends[labels]!;
       if (record + labels > high.length) {
         high = grown(high);
         low = grown(low);
@@ -132,8 +137,30 @@ function hashAndCode(lists: readonly Uint8Array[], key: readonly [number, number
     parts[part]! += parts[part - 1]!;
     partWords[part]! += partWords[part - 1]!;
   }
-  if (partWords.at(-1)! >= PLACES || lists.length * 2 > MOST_GROUPS) throw tooMany();
+  if (partWords.at(-1)! >= PLACES) throw tooMany();
   return { high, low, words, count: record, parts, partWords };
+}
+
+/**
+ * Of the name in stored form that begins at `text[start]`: how many labels stand before the last one; `ends` has where each of
+ * all ends. 0 when there is no such name.
+ */
+function labelsOf(text: Uint8Array, start: number, ends: Int32Array): number {
+  const last = Math.min(text.length - 1, start + MAX_NAME - 2);
+  let labels = 0;
+  for (let at = start, label = start; at <= last; at++) {
+    const byte = text[at]!;
+    if (byte !== DOT && byte !== LF) {
+      if (isStoredByte(byte)) continue;
+      return 0;
+    }
+    if (at === label || at - label > MAX_LABEL) return 0;
+    ends[labels] = at;
+    if (byte === LF) return labels;
+    labels++;
+    label = at + 1;
+  }
+  return 0;
 }
 
 function wordsOf(bits: number): number {
@@ -146,8 +173,13 @@ function grown(array: Uint32Array): Uint32Array<ArrayBuffer> {
   return larger;
 }
 
-function tooMany(): TidesmanError {
+export function tooMany(): TidesmanError {
   return new TidesmanError("TM_FEED", "the feeds list more names, or more of them alike, than can be held");
+}
+
+/** Lists are parsed before they are compiled, so that nobody sees this. */
+export function noName(): TidesmanError {
+  return new TidesmanError("TM_INTERNAL", "a list to be compiled holds what is no name in stored form");
 }
 
 type Dealt = Pick<SuffixRecords, "words" | "keys" | "parts">;
@@ -234,10 +266,12 @@ function mergeRun({ words, keys }: Dealt, from: number, to: number, groups: Grou
   // One round, unless two names share 64 bits of hash.
   for (; named.length > 0; distinct++) {
     const first = named[0]!;
-    const same = named.filter((place) => haveSameCode(words, place, first));
+    const same: number[] = [];
+    const others: number[] = [];
+    for (const place of named) (haveSameCode(words, place, first) ? same : others).push(place);
     const group = groups.number(same.map((place) => words[place + 1]! >>> SIZE_BITS));
     const size = sizeOf(words[first + 1]!);
-    named = named.filter((place) => !same.includes(place));
+    named = others;
     for (const place of same) words[place + 1] = REPEATED;
     words[first + 1] = size + group * 2 ** SIZE_BITS;
   }

@@ -115,6 +115,7 @@ NAPI_MODULE_INIT() {
       {"listListeners", list_listeners},
       {"watchReadable", watch_readable},
       {"unwatchReadable", unwatch_readable},
+      {"buildDomains", build_domains},
   };
   for (const auto& entry : functions) {
     napi_value function = nullptr;

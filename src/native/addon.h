@@ -93,5 +93,6 @@ napi_value reset_connections(napi_env env, napi_callback_info info);
 napi_value list_listeners(napi_env env, napi_callback_info info);
 napi_value watch_readable(napi_env env, napi_callback_info info);
 napi_value unwatch_readable(napi_env env, napi_callback_info info);
+napi_value build_domains(napi_env env, napi_callback_info info);
 
 }  // namespace tidesman

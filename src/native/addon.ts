@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { TidesmanError } from "../errors.ts";
+import type { DomainParts } from "./domain-build.ts";
 import type { Link } from "./types.ts";
 
 /** An object of the addon that keeps something open; opaque. */
@@ -97,6 +98,7 @@ export interface Addon {
   listListeners(namespace: string): Uint32Array;
   watchReadable(descriptor: number, onReadable: () => void): Handle;
   unwatchReadable(watch: Handle): void;
+  buildDomains(lists: readonly Uint8Array[], key0: number, key1: number): DomainParts;
 }
 
 /** Beside this file (source and built form), or in the source tree when only that was built. */

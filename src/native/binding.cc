@@ -62,6 +62,26 @@ napi_value Arguments::function(int index) {
   return values_[index];
 }
 
+std::vector<Bytes> Arguments::byte_arrays(int index) {
+  std::vector<Bytes> arrays;
+  uint32_t length = 0;
+  ok_ = ok_ && index < count_ && napi_get_array_length(env_, values_[index], &length) == napi_ok;
+  for (uint32_t element = 0; ok_ && element < length; element++) {
+    napi_handle_scope scope = nullptr;
+    napi_value value = nullptr;
+    napi_typedarray_type type = napi_int8_array;
+    size_t size = 0;
+    void* data = nullptr;
+    napi_open_handle_scope(env_, &scope);
+    ok_ = napi_get_element(env_, values_[index], element, &value) == napi_ok &&
+          napi_get_typedarray_info(env_, value, &type, &size, &data, nullptr, nullptr) == napi_ok &&
+          type == napi_uint8_array;
+    napi_close_handle_scope(env_, scope);
+    arrays.push_back({static_cast<const uint8_t*>(data), size});
+  }
+  return arrays;
+}
+
 void* Arguments::unwrap(int index, const napi_type_tag& tag) {
   bool tagged = false;
   void* data = nullptr;
@@ -137,7 +157,7 @@ std::shared_ptr<void> allocate(size_t bytes) {
 }
 
 napi_value expose(napi_env env, std::shared_ptr<void> memory, size_t count, napi_typedarray_type type) {
-  size_t width = type == napi_uint8_array ? 1 : type == napi_float64_array ? 8 : 4;
+  size_t width = type == napi_uint8_array ? 1 : type == napi_uint16_array ? 2 : type == napi_float64_array ? 8 : 4;
   void* data = memory.get();
   auto* holder = new std::shared_ptr<void>(std::move(memory));
   auto release = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<void>*>(hint); };

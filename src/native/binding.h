@@ -5,8 +5,15 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace tidesman {
+
+// Bytes that JavaScript owns.
+struct Bytes {
+  const uint8_t* data;
+  size_t size;
+};
 
 // Arguments of one call, or properties of one options object. A value of the wrong type leaves its default and makes
 // `ok()` false; native.ts has checked ranges and says them better, so this is only the last line of defence.
@@ -20,6 +27,8 @@ class Arguments {
   std::string text(int index);
   bool boolean(int index);
   napi_value function(int index);
+  // The Uint8Arrays of an array; they are valid until JavaScript runs again.
+  std::vector<Bytes> byte_arrays(int index);
   // What `wrap` put into argument `index`, or null.
   template <typename T>
   std::shared_ptr<T> wrapped(int index);

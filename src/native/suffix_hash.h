@@ -3,6 +3,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <array>
 
@@ -41,6 +42,18 @@ class SuffixHash {
     uint32_t last = static_cast<uint32_t>(size) << 24;
     for (int shift = 0; at < size; at++, shift += 8) last |= kFold[bytes[at]] << shift;
     absorb(last);
+  }
+
+  // The same for a label that has no byte to fold, behind which three more bytes can be read.
+  void stored_label(const uint8_t* bytes, size_t size) {
+    uint32_t word;
+    size_t at = 0;
+    for (; at + 4 <= size; at += 4) {
+      memcpy(&word, bytes + at, sizeof word);
+      absorb(word);
+    }
+    memcpy(&word, bytes + at, sizeof word);
+    absorb((word & ((1u << (size - at) * 8) - 1)) | static_cast<uint32_t>(size) << 24);
   }
 
   // The hash of the labels absorbed so far; more may follow.

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import t from "tap";
 import { parseAddress, parsePrefix, prefixContains } from "../../src/address.ts";
 import { TidesmanError } from "../../src/errors.ts";
-import { compileFeeds, type FeedList } from "../../src/feed/compile.ts";
+import type { FeedList } from "../../src/feed/compile.ts";
 import { DomainSet } from "../../src/feed/domain-set.ts";
 import { directoryWord, nextDirectoryWord, ROW_BUCKETS, ROW_WORDS } from "../../src/feed/format.ts";
 import { SuffixHash } from "../../src/feed/hash.ts";
@@ -14,6 +14,7 @@ import { PrefixSet } from "../../src/feed/prefix-set.ts";
 import type { CompiledFeeds, FeedSource } from "../../src/feed/types.ts";
 import { nameToWire } from "../../src/name.ts";
 import type { FeedHit, FeedIndex } from "../../src/policy/types.ts";
+import { compileFeeds } from "./builds.ts";
 
 const SEED = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
 const DATA = process.env.TIDESMAN_DATA ?? resolve(import.meta.dirname, "../../../shared/data");
@@ -300,6 +301,16 @@ t.test("more groups than fit into one byte", async (t) => {
     );
     t.strictSame(domainHits(compiled, name), expected.length === 0 ? [] : expected);
   }
+});
+
+t.test("a name that is listed again and again takes no longer than as many names", async (t) => {
+  // Where each were compared with all others, this would take minutes.
+  const names = new Array<string>(400_000).fill("evil.example");
+  const lists = [feed("one", "domain", names), feed("two", "domain", names, { match: "exact" })];
+  const compiled = compileFeeds(lists, SEED);
+  t.equal(new DomainSet(compiled.domains, compiled.sources, false).size, 1);
+  t.strictSame(domainHits(compiled, "www.evil.example"), ["one:evil.example:suffix"]);
+  t.strictSame(domainHits(compiled, "evil.example"), ["one:evil.example:suffix", "two:evil.example:exact"]);
 });
 
 t.test("names whose size does not fit into their slot", async (t) => {
