@@ -2,7 +2,19 @@
  * YAML text → checked plain data, with a line and a column for every problem. All problems of a file are gathered
  * before it is refused, so that an operator corrects it once. Used for every file that an operator writes.
  */
-import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from "yaml";
+import {
+  type Alias,
+  type Document,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  Scalar,
+  visit,
+} from "yaml";
 import type { z } from "zod";
 import { type ErrorCode, TidesmanError } from "./errors.ts";
 import { explainIssue, quote } from "./issues.ts";
@@ -77,13 +89,15 @@ export class SourceDocument {
     visit(document, {
       Alias: (_key, alias, ancestors) => {
         const target = alias.resolve(document);
-        if (target === undefined || !ancestors.some((ancestor) => ancestor === target)) return;
+        if (target === undefined) return this.#unnamed(alias, ancestors);
+        if (!ancestors.some((ancestor) => ancestor === target)) return;
         circular = true;
         this.#add(
           alias.range?.[0] ?? 0,
           "",
           `the alias \`*${alias.source}\` stands inside what it names; write it out`,
         );
+        return;
       },
       Pair: (_key, pair) => {
         // As a property it would be swallowed by every reader of plain objects, a selector with it.
@@ -103,6 +117,17 @@ export class SourceDocument {
       );
       return undefined;
     }
+  }
+
+  /** A pattern without quotes (`*.example.com`) is an alias to YAML. It is taken as the text it was meant as, so that all else is told too. */
+  #unnamed(alias: Alias, ancestors: readonly unknown[]): Scalar {
+    const written = `*${alias.source}`;
+    const at = alias.range?.[0] ?? 0;
+    const what = `${quote(written)} without quotes is a YAML alias, and nothing is named \`&${alias.source}\`; write it in quotes: "${written}"`;
+    this.#add(at, fieldName(pathOf([...ancestors, alias])), what);
+    const text = new Scalar(written);
+    text.range = alias.range ?? null;
+    return text;
   }
 
   /** Checks the whole document; null when it does not fit, and then every misfit has become a problem. */
@@ -187,6 +212,14 @@ export class SourceDocument {
       ? (node.resolve(this.#document) ?? null)
       : node;
   }
+}
+
+/** Keys and indexes on the way down through `nodes`, the last of which is the value. */
+function pathOf(nodes: readonly unknown[]): Path {
+  return nodes.flatMap((node, depth): Path => {
+    if (isPair(node) && isScalar(node.key)) return [String(node.key.value)];
+    return isSeq(node) ? [node.items.indexOf(nodes[depth + 1])] : [];
+  });
 }
 
 function isNodeLike(value: unknown): value is Node {

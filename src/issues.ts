@@ -30,7 +30,8 @@ function explain(issue: z.core.$ZodIssue, value: unknown, schema: z.ZodType, pat
     case "invalid_type": {
       const wanted = KINDS[issue.expected] ?? issue.expected;
       if (value === undefined) return `is missing; ${wanted} is needed`;
-      if (value === null) return `is empty; ${wanted} is needed, or leave the key out`;
+      if (value === null)
+        return `is empty; ${wanted} is needed${mayBeLeftOut(schema, path) ? ", or leave the key out" : ""}`;
       if (typeof value === "number" && issue.expected === "int") return `${quote(value)} is no whole number`;
       if (issue.expected === "string" && !isObject(value)) {
         return `${quote(value)} is ${kindOf(value)}; text is needed: write it in quotes, "${String(value)}"`;
@@ -131,6 +132,13 @@ function editDistance(a: string, b: string): number {
 
 function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null;
+}
+
+/** Whether the value is that of a key which need not be there. */
+function mayBeLeftOut(schema: z.ZodType, path: Path): boolean {
+  const found = typeof path.at(-1) === "string" ? schemaAt(schema, path) : null;
+  const type = found === null ? null : (found as z.core.$ZodTypes)._zod.def.type;
+  return type === "optional" || type === "default" || type === "prefault";
 }
 
 /** Keys of the strict object that `path` leads to in `schema`; empty where there is none. */

@@ -131,6 +131,8 @@ function checkPlace(document: SourceDocument, feed: number): void {
   else if (has("path") && has("url"))
     document.problem(["feeds", feed, "url"], "stands beside `path`; exactly one of them is allowed", true);
   const name = document.at(["feeds", feed, "name"]);
+  if (name === "all")
+    document.problem(["feeds", feed, "name"], "`all` stands for every feed in `feeds test`; give it another");
   if (has("url") && typeof name === "string" && name.endsWith(".json"))
     document.problem(["feeds", feed, "name"], "ends in `.json`, which is kept for what is known about lists");
   if (typeof url === "string") {

@@ -171,6 +171,13 @@ t.test("addresses of lists", async (t) => {
   );
 });
 
+t.test("`all` names no feed, since `feeds test` takes it for every one", async (t) => {
+  t.throws(() => parseFeeds("version: 1\nfeeds: [{ name: all, kind: domain, path: a }]", FILE, BODIES), {
+    code: "TM_FEED",
+    message: /feeds\.yaml:2:17: feeds\[0\]\.name: `all` stands for every feed/,
+  });
+});
+
 t.test("what does not go together, all at once and with its place", async (t) => {
   t.match(problems("effect: block"), [/^\/etc\/tidesman\/feeds\.yaml:2:9: feeds\[0\]: needs `path`.*`url`/]);
   t.match(problems(`path: a, ${URL_KEYS}`), [/feeds\[0\]\.url: stands beside `path`/]);

@@ -205,10 +205,32 @@ t.test("text that is no YAML, or more than plain YAML", async (t) => {
   t.match(problems("---\nversion: 1\nrules: []\n---\na: 1\n"), [/^4:1: source contains multiple documents/]);
   t.match(problems("version: 1\nrules: !!set []\n"), [/^2:8: unresolved tag/]);
   t.match(problems("version: 1\nrules: &a [*a]\n"), [/^2:12: the alias `\*a` stands inside what it names/]);
-  t.match(problems("version: 1\nrules: *a\n"), [/unresolved alias/]);
+  t.match(problems("version: 1\nrules: *a\n"), [/^2:8: rules: `\*a` without quotes is a YAML alias/, /./]);
   t.match(problems("? [1]\n: 2\n"), [/^1:3: .*keys must be strings/]);
   t.match(problems(`version: 1\nrules: []\nx: ${"[".repeat(20_000)}`), [/^3:/]);
   t.match(problems("a".repeat(4 * 1024 * 1024 + 1)), [/^1:1: the file has 4194305 characters/]);
+});
+
+t.test("a wildcard without quotes is told where it stands, beside all else", async (t) => {
+  t.same(
+    inRule("dns: { efect: alert, allowed: [a.example, *.b.example], denied: [", "  *.c.example, a..b] }"),
+    [
+      "4:12: rules[0].dns.efect: the key `efect` is not known (did you mean `effect`?); allowed: effect, allowed, denied, deniedEffect, intelligence, suspicious, force",
+      '4:47: rules[0].dns.allowed[1]: `*.b.example` without quotes is a YAML alias, and nothing is named `&.b.example`; write it in quotes: "*.b.example"',
+      '5:7: rules[0].dns.denied[0]: `*.c.example` without quotes is a YAML alias, and nothing is named `&.c.example`; write it in quotes: "*.c.example"',
+      "5:20: rules[0].dns.denied[1]: `a..b` is no domain name; labels of 1 to 63 bytes, 255 in all, are allowed (`example.com`, `*.example.com`, `.example.com`)",
+    ],
+  );
+  t.match(inRule("scope:", "  images:", "    - *nginx", "dns: {}"), [
+    /^6:11: rules\[0\]\.scope\.images\[0\]: `\*nginx` without quotes/,
+  ]);
+});
+
+t.test("a key that has to be there is not advised to be left out", async (t) => {
+  t.same(problems("version: 1\nrules:\n"), ["2:7: rules: is empty; a list is needed"]);
+  t.same(inRule("dns: { denied: [a.example, null] }"), [
+    "4:32: rules[0].dns.denied[1]: is empty; text is needed",
+  ]);
 });
 
 t.test("aliases may be used, and their expansion is bounded", async (t) => {
