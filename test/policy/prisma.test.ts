@@ -178,6 +178,7 @@ t.test("what cannot be taken over is left out and told", async (t) => {
   ]);
   t.match(notes, [
     /^rule `off`: disabled there/,
+    /^rule `Same`: network: has no effect/,
     /`\*\.com` allows all below `com`/,
     /`http:\/\/x\/`/,
     /allowed and denied; denied/,
@@ -186,6 +187,43 @@ t.test("what cannot be taken over is left out and told", async (t) => {
     /`70000`/,
   ]);
 });
+
+t.test(
+  "odd exports: a byte order mark, no rules, lists without an effect beside them, ranges that contradict",
+  async (t) => {
+    const bom = importPrisma(`\ufeff${JSON.stringify({ _id: "containerRuntime", rules: null })}`, "x.json");
+    t.strictSame(bom, { policy: { version: 1, rules: [] }, notes: [] });
+    const { policy, notes } = imported([
+      {
+        name: "lists",
+        collections: [ALL],
+        dns: { domainList: { denied: ["evil.example"], effect: "prevent" } },
+        network: {
+          defaultEffect: "alert",
+          outboundPorts: {
+            allowed: [port(0, 65_535), port(25, 25, true)],
+            denied: [port(23)],
+            effect: "block",
+          },
+        },
+      },
+    ]);
+    t.strictSame(policy.rules, [
+      {
+        name: "lists",
+        dns: { effect: "disable", denied: ["evil.example"], deniedEffect: "prevent" },
+        network: {
+          effect: "alert",
+          outboundPorts: { allowed: ["1-65535"], denied: [23], deniedEffect: "block" },
+        },
+      },
+    ]);
+    t.match(notes, [
+      /^rule `lists`: dns: has no effect; `disable`/,
+      /`25` is allowed and says `deny`; left out/,
+    ]);
+  },
+);
 
 t.test("what is no export is refused, with its places", async (t) => {
   const refusal = (text: string): string => {
@@ -198,6 +236,10 @@ t.test("what is no export is refused, with its places", async (t) => {
     return "";
   };
   t.match(refusal("rules:"), /^x\.json: is no JSON/);
+  t.match(
+    refusal('{ "_id": "hostRuntime", "rules": [{ "name": "h", "dns": { "deny": ["a.example"] } }] }'),
+    /^x\.json: is the policy `hostRuntime`; the container runtime policy .* is needed$/,
+  );
   t.match(refusal("{}"), /^x\.json: rules: /);
   t.match(refusal('{"rules":[{"name":"a","dns":{"effect":"ban"}}]}'), /^x\.json: rules\.0\.dns\.effect: /);
 });

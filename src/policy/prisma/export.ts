@@ -15,7 +15,7 @@ const texts = z
   .nullish()
   .transform((value) => value ?? []);
 const portRanges = z
-  .array(z.looseObject({ start: z.number(), end: z.number().nullish() }))
+  .array(z.looseObject({ start: z.number(), end: z.number().nullish(), deny: z.boolean().nullish() }))
   .nullish()
   .transform((value) => value ?? []);
 const flag = z
@@ -86,4 +86,10 @@ const rule = z.looseObject({
 });
 export type ExportedRule = z.output<typeof rule>;
 
-export const PRISMA_EXPORT = z.looseObject({ rules: z.array(rule) });
+export const PRISMA_EXPORT = z.looseObject({
+  _id: z.unknown().optional(),
+  rules: z
+    .array(rule)
+    .nullable()
+    .transform((rules) => rules ?? []),
+});

@@ -13,6 +13,8 @@ export interface PrismaImport {
 
 /** Parts of a rule that say something of processes and files, which are not watched here. */
 const OTHER_PARTS = ["processes", "filesystem", "customRules", "wildFireAnalysis", "kubernetesEnforcement"];
+/** What the API calls the policy of containers; those of hosts and functions have other fields. */
+const CONTAINER_POLICY = "containerRuntime";
 /** Problems of a file that are told at once. */
 const MAX_TOLD = 20;
 const MAX_NAME = 200;
@@ -51,7 +53,8 @@ export function importPrisma(text: string, file: string): PrismaImport {
 function read(text: string, file: string): readonly ExportedRule[] {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    // Some tools write a byte order mark.
+    value = JSON.parse(text.replace(/^\ufeff/, ""));
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new TidesmanError(
@@ -60,7 +63,14 @@ function read(text: string, file: string): readonly ExportedRule[] {
     );
   }
   const { success, data, error } = PRISMA_EXPORT.safeParse(Array.isArray(value) ? { rules: value } : value);
-  if (success) return data.rules;
+  if (success) {
+    const { _id: kind } = data;
+    if (typeof kind !== "string" || kind === CONTAINER_POLICY) return data.rules;
+    throw new TidesmanError(
+      "TM_POLICY",
+      `${file}: is the policy \`${kind}\`; the container runtime policy (\`${CONTAINER_POLICY}\`) is needed`,
+    );
+  }
   const told = error.issues
     .slice(0, MAX_TOLD)
     .map(({ path, message }) => `${file}: ${path.join(".") || "the file"}: ${message}`);

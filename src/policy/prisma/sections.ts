@@ -23,8 +23,8 @@ function intelligenceOf(rule: ExportedRule): { readonly intelligence?: Effect } 
 }
 
 export function dnsSection(rule: ExportedRule, exported: ExportedDns, note: Note): DnsSection {
-  const effect = exported.defaultEffect ?? exported.effect;
-  if (exported.disabled === true || effect === undefined) return { effect: "disable" };
+  if (exported.disabled === true) return { effect: "disable" };
+  const effect = effectOf("dns", exported, note);
   const { domainList } = exported;
   const lists = {
     allowed: domainList?.allowed ?? exported.whitelist,
@@ -35,8 +35,8 @@ export function dnsSection(rule: ExportedRule, exported: ExportedDns, note: Note
 }
 
 export function networkSection(rule: ExportedRule, exported: ExportedNetwork, note: Note): NetworkSection {
-  const effect = exported.defaultEffect ?? exported.effect;
-  if (exported.disabled === true || effect === undefined) return { effect: "disable" };
+  if (exported.disabled === true) return { effect: "disable" };
+  const effect = effectOf("network", exported, note);
   const addresses = listsOf(
     "outbound addresses",
     {
@@ -52,7 +52,14 @@ export function networkSection(rule: ExportedRule, exported: ExportedNetwork, no
     const allowed = exported[key]?.allowed ?? exported[`whitelist${suffix}`];
     const denied = exported[key]?.denied ?? exported[`blacklist${suffix}`];
     const deniedEffect = exported[key]?.effect;
-    const entries = { allowed: allowed.map(portEntry), denied: denied.map(portEntry), deniedEffect };
+    for (const range of allowed)
+      if (range.deny === true)
+        note(`${what}: \`${portEntry(range)}\` is allowed and says \`deny\`; left out`);
+    const entries = {
+      allowed: allowed.filter(({ deny }) => deny !== true).map(portEntry),
+      denied: denied.map(portEntry),
+      deniedEffect,
+    };
     return listsOf(what, entries, canonicalPort, note);
   };
   const portScan = exported.portScanEffect ?? (exported.detectPortScan === false ? "disable" : undefined);
@@ -66,6 +73,17 @@ export function networkSection(rule: ExportedRule, exported: ExportedNetwork, no
     ...(rawSockets === undefined ? {} : { rawSockets }),
     ...intelligenceOf(rule),
   };
+}
+
+/** One that was never set does nothing there either; lists may have an effect of their own. */
+function effectOf(
+  what: string,
+  { defaultEffect, effect }: Pick<ExportedDns, "defaultEffect" | "effect">,
+  note: Note,
+): Effect {
+  const known = defaultEffect ?? effect;
+  if (known === undefined) note(`${what}: has no effect; \`disable\`, but for what its lists say themselves`);
+  return known ?? "disable";
 }
 
 function named<Key extends string, Entry>(key: Key, lists: Lists<Entry>): Partial<Record<Key, Lists<Entry>>> {
@@ -127,6 +145,9 @@ function canonicalPort(entry: PortEntry): { form: string } | { refused: string }
   return typeof parsed === "string" ? { refused: parsed } : { form: `${parsed.first}-${parsed.last}` };
 }
 
+/** No packet goes to port 0, with which a range of all ports may begin. */
 function portEntry({ start, end }: ExportedPorts[number]): PortEntry {
-  return end == null || end === start ? start : `${start}-${end}`;
+  const last = end ?? start;
+  const first = start === 0 && last > 0 ? 1 : start;
+  return first === last ? first : `${first}-${last}`;
 }
