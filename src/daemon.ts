@@ -474,12 +474,7 @@ export class Daemon {
 
   async reloadOnSignal(): Promise<void> {
     await this.#notifier.reloading();
-    try {
-      await this.parts.revisions.updateFeeds("none");
-      await this.parts.revisions.reload();
-    } catch (error) {
-      this.#log.error(`the running policy stays: ${error instanceof Error ? error.message : String(error)}`);
-    }
+    for (const refusal of await this.parts.revisions.reloadAll()) this.#log.error(refusal);
     await this.#notifier.ready(
       `revision ${this.parts.revisions.revision}, fail mode ${this.config.failMode}`,
     );

@@ -117,6 +117,21 @@ export class Revisions {
     });
   }
 
+  /** Reads feeds and policy again, neither held up by the other. What was refused, and so stays as it was, in words. */
+  async reloadAll(): Promise<readonly string[]> {
+    const refused: string[] = [];
+    const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
+      try {
+        await work();
+      } catch (error) {
+        refused.push(`the running ${what}: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    };
+    await attempt("feeds stay", () => this.updateFeeds("none"));
+    await attempt("policy stays", () => this.reload());
+    return refused;
+  }
+
   /**
    * Updates the feeds in a process of their own, then puts them in force. `fetch`: as of an update. What fails leaves what is
    * in force, and is in the reports. Throws TM_FEED for the manifest.

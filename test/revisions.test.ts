@@ -64,6 +64,16 @@ t.test("feeds come into force, and stay when what is new cannot be had", async (
   writeFileSync(places.feedsFile, "version: 1\nfeeds: []\n");
   await revisions.updateFeeds("none");
   t.equal(lists("second.example"), 0, "a feed that was removed is out of force");
+  writeFileSync(places.feedsFile, "version: 1\nfeed: []\n");
+  writeFileSync(places.policyFile, "version: 1\nrules: [{ name: r, dns: {} }]\n");
+  t.match(await revisions.reloadAll(), [/^the running feeds stay: .*feeds\.yaml:2:1: feed: /s]);
+  t.equal(revisions.read.policy.rules.length, 1, "feeds that are wrong do not hold up the rules");
+  writeFileSync(places.policyFile, "version: 2\n");
+  t.match(await revisions.reloadAll(), [
+    /^the running feeds stay/,
+    /^the running policy stays: .*policy\.yaml:1:10/s,
+  ]);
+  writeFileSync(places.feedsFile, "version: 1\nfeeds: []\n");
   mkdirSync(join(folder, "state", "feeds", "records.json.new"));
   await t.rejects(revisions.updateFeeds("none"), { code: "TM_STORE" });
 });
