@@ -277,7 +277,7 @@ async function status(daemon: Daemon): Promise<StatusReport> {
     docker: {
       state: connected ? "connected" : error?.includes("permi") ? "notPermitted" : "waiting",
       socket: config.docker.socket,
-      version: null,
+      version: connected ? parts.docker.engine : null,
       error,
     },
     networks: registry.networks().map(({ id, name, bridge, subnets }) => {

@@ -55,6 +55,7 @@ export class DockerClient implements DockerApi {
   readonly #reads: Pool;
   readonly #actions: Pool;
   #version: Promise<string> | null = null;
+  #engine: string | null = null;
 
   constructor(options: DockerOptions) {
     this.socket = options.socket;
@@ -77,6 +78,11 @@ export class DockerClient implements DockerApi {
       throw error;
     });
     return this.#version;
+  }
+
+  /** What the engine calls its own version (`20.10.24`); null before it was asked, or when it has none. */
+  get engine(): string | null {
+    return this.#engine;
   }
 
   async containers(id?: string): Promise<readonly ContainerSummary[]> {
@@ -155,7 +161,12 @@ export class DockerClient implements DockerApi {
 
   async #negotiate(): Promise<string> {
     const answer = await this.#send(this.#reads, { method: "GET", path: "/version" });
-    const { ApiVersion: newest, MinAPIVersion: oldest } = (answer ?? {}) as Record<string, unknown>;
+    const {
+      ApiVersion: newest,
+      MinAPIVersion: oldest,
+      Version: engine,
+    } = (answer ?? {}) as Record<string, unknown>;
+    this.#engine = typeof engine === "string" && engine !== "" ? engine : null;
     if (typeof newest !== "string" || !/^\d+\.\d+$/.test(newest)) {
       throw new DockerError(
         "TM_DOCKER",

@@ -23,11 +23,12 @@ t.test("the older API version of the two is spoken", async (t) => {
     ["1.44", "1.44"],
     ["1.99", "1.51"],
   ]) {
-    docker.version = { ApiVersion: theirs, MinAPIVersion: "1.24" };
+    docker.version = { ApiVersion: theirs, MinAPIVersion: "1.24", Version: `engine of ${theirs}` };
     const stop = new AbortController();
     await client.events(null, stop.signal);
     stop.abort();
     t.equal(await client.version(), spoken);
+    t.equal(client.engine, `engine of ${theirs}`);
     await client.containers();
     t.match(docker.requests.at(-1), `GET /v${spoken}/containers/json?all=1`);
   }

@@ -89,7 +89,8 @@ function writeStatus(output: Output, status: StatusReport): void {
 }
 
 function runtime({ docker }: StatusReport): [string, Colour | null] {
-  if (docker.state === "connected") return [`Docker ${docker.version ?? ""} at ${docker.socket}`, null];
+  if (docker.state === "connected")
+    return [`Docker ${docker.version === null ? "" : `${docker.version} `}at ${docker.socket}`, null];
   const what = docker.state === "waiting" ? "waiting for Docker" : "no permission to use Docker";
   return [`${what} at ${docker.socket}${docker.error === null ? "" : `: ${docker.error}`}`, "red"];
 }
