@@ -29,6 +29,12 @@ export function parseAddress(text: string): Uint8Array | null {
   return bytes;
 }
 
+/** The same as events have it: of an IPv4-mapped address the four bytes of the IPv4 address that it stands for. */
+export function parseDestination(text: string): Uint8Array | null {
+  const bytes = parseAddress(text);
+  return bytes?.length === 16 && isMapped(bytes) ? bytes.slice(12) : bytes;
+}
+
 /** Four decimal numbers without leading zeros; lists have millions of them, so no strings are made. */
 function parseIPv4(text: string): Uint8Array | null {
   if (text.length < 7 || text.length > 15) return null;

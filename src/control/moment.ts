@@ -1,29 +1,15 @@
-/** Moments and durations as an operator writes them. */
+/** Moments as an operator writes them, and durations as one reads them. */
 import { TidesmanError } from "../errors.ts";
-
-const UNITS: Readonly<Record<string, number>> = {
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-  w: 604_800_000,
-};
-
-/** Milliseconds of `90s`, `1h`, `1h30m`, `2d`, `1w`; null when it is no duration. */
-export function parseDuration(text: string): number | null {
-  if (!/^(\d+[smhdw])+$/.test(text)) return null;
-  let total = 0;
-  for (const [, number, unit] of text.matchAll(/(\d+)([smhdw])/g)) total += Number(number) * UNITS[unit!]!;
-  return total;
-}
+import { parseDuration } from "../quantity.ts";
 
 /**
- * Milliseconds since the epoch of `1h` (that long before `now`), of an ISO 8601 date or time, or of such a number.
+ * Milliseconds since the epoch of `1h` (that long before `now`, not before the epoch), of an ISO 8601 date or time, or of such a number.
  * Throws TM_USAGE, naming `what` was being read.
  */
 export function parseMoment(text: string, now: number, what: string): number {
-  const duration = parseDuration(text);
-  if (duration !== null) return now - duration;
+  // A bare 0 may mean now as well as the epoch.
+  const duration = text === "0" ? null : parseDuration(text);
+  if (duration !== null) return Math.max(0, now - duration);
   if (/^\d{12,14}$/.test(text)) return Number(text);
   const moment = /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN;
   if (Number.isFinite(moment)) return moment;

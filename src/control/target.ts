@@ -1,6 +1,6 @@
 /** What `why` is asked about: `NAME`, or `ADDRESS[:PORT[/PROTOCOL]]` with an IPv6 address in brackets when a port follows. */
 import { isIPv6 } from "node:net";
-import { formatAddress, parseAddress } from "../address.ts";
+import { formatAddress, parseDestination } from "../address.ts";
 import { TidesmanError } from "../errors.ts";
 import { nameToWire, wireToName } from "../name.ts";
 
@@ -8,7 +8,7 @@ export type WhyTarget =
   | { readonly kind: "name"; readonly name: string }
   | {
       readonly kind: "connection";
-      /** Canonical presentation form. */
+      /** Canonical presentation form; of an IPv4-mapped address that of the IPv4 address. */
       readonly address: string;
       /** 443 when `assumed`. */
       readonly port: number;
@@ -23,7 +23,7 @@ const FORM = "a name, or ADDRESS[:PORT[/PROTOCOL]] as in 203.0.113.1:443/tcp or 
 /** Throws TM_USAGE when it is neither. Names are folded to lower case and A-labels. */
 export function parseTarget(text: string): WhyTarget {
   const bare = text.startsWith("[") && text.endsWith("]") ? text.slice(1, -1) : text;
-  const alone = parseAddress(bare);
+  const alone = parseDestination(bare);
   if (alone !== null) {
     return { kind: "connection", address: formatAddress(alone), port: 443, protocol: "tcp", assumed: true };
   }
@@ -38,7 +38,7 @@ export function parseTarget(text: string): WhyTarget {
 function connection(text: string, match: RegExpExecArray): WhyTarget {
   const [, bracketed, plain, portText, protocolText = "tcp"] = match;
   const host = bracketed ?? plain ?? "";
-  const bytes = parseAddress(host);
+  const bytes = parseDestination(host);
   if (bytes === null || isIPv6(host) !== (bracketed !== undefined)) {
     const hint =
       bytes === null ? `\`${host}\` is no address; ask for the name alone, without a port` : `give ${FORM}`;

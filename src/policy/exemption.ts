@@ -12,7 +12,7 @@
  *
  * What would have been found stays in the reasons, behind the exemption.
  */
-import { formatAddress, isMapped, parseAddress } from "../address.ts";
+import { formatAddress, parseDestination } from "../address.ts";
 import { nameToWire } from "../name.ts";
 import { canonicalPattern, NameMatcher, type NamePattern, parseNamePattern } from "./domains.ts";
 import type { Address, AnswerEvent, ConnectionEvent, PolicyEvent, Reason, WireName } from "./types.ts";
@@ -41,13 +41,13 @@ const PROTOCOLS: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132
 
 /** A name pattern, or ADDRESS[:PORT[/PROTOCOL]] with an IPv6 address in brackets before a port; or why it is neither. */
 export function parseExempt(text: string): ExemptTarget | string {
-  const alone = addressOf(text.replace(/^\[(.*)\]$/, "$1"));
+  const alone = parseDestination(text.replace(/^\[(.*)\]$/, "$1"));
   if (alone !== null) {
     return { kind: "address", entry: formatAddress(alone), address: alone, port: null, protocol: null };
   }
   const [, bracketed, plain, portText = "", protocolText] =
     /^(?:\[([^\]]+)\]|([^:[\]/]+)):(\d{1,5})(?:\/([a-z]+))?$/i.exec(text) ?? [];
-  const address = addressOf(bracketed ?? plain ?? "");
+  const address = parseDestination(bracketed ?? plain ?? "");
   if (address !== null) {
     const port = Number(portText);
     const protocol = protocolText === undefined ? null : PROTOCOLS[protocolText.toLowerCase()];
@@ -57,16 +57,12 @@ export function parseExempt(text: string): ExemptTarget | string {
     const suffix = protocol === null ? "" : `/${protocolText?.toLowerCase()}`;
     return { kind: "address", entry: `${place}:${port}${suffix}`, address, port, protocol };
   }
-  if (addressOf(text.replace(/\/\d+$/, "")) !== null) return "is a prefix; single addresses are allowed";
+  if (parseDestination(text.replace(/\/\d+$/, "")) !== null)
+    return "is a prefix; single addresses are allowed";
   const pattern = parseNamePattern(text);
   if (typeof pattern === "string") return pattern;
   const entry = canonicalPattern(pattern);
   return { kind: "name", entry, pattern: { ...pattern, entry } };
-}
-
-function addressOf(text: string): Address | null {
-  const bytes = parseAddress(text);
-  return bytes !== null && bytes.length === 16 && isMapped(bytes) ? bytes.slice(12) : bytes;
 }
 
 /** What an exemption makes of an event. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
@@ -38,4 +38,30 @@ t.test("check needs no daemon: what is read from where, defaults, notices, all e
   t.equal(alone.status, 2);
   t.match(alone.stdout, /error: .*bad\.yaml/);
   t.equal((await tidesman(["policy", "check", join(folder, "none.yaml")])).status, 2);
+});
+
+t.test("a file that may not be read is not called wrong", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "tm-check-"));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const closed = join(folder, "policy.yaml");
+  const bad = join(folder, "tidesman.yaml");
+  writeFileSync(closed, "version: 1\nrules: []\n", { mode: 0o000 });
+  writeFileSync(bad, "dsn: {}\n", { mode: 0o644 });
+  chmodSync(folder, 0o755);
+  const asNobody = async <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const user = process.geteuid?.() ?? 0;
+    if (user !== 0) return work();
+    process.seteuid?.(65_534);
+    try {
+      return await work();
+    } finally {
+      process.seteuid?.(user);
+    }
+  };
+  const alone = await asNobody(() => tidesman(["policy", "check", closed]));
+  t.match(alone, { status: 4, stdout: /EACCES.*run\s+this\s+as root/s });
+  t.equal((await asNobody(() => tidesman(["--policy", closed, "check"]))).status, 4);
+  const both = await asNobody(() => tidesman(["--policy", closed, "--config", bad, "check", "--json"]));
+  t.equal(both.status, 2, "what is wrong for all comes first");
+  t.match(JSON.parse(both.stdout).files, [{ permitted: true }, { permitted: false, found: true }]);
 });

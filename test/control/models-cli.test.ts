@@ -124,6 +124,12 @@ t.test("a model goes out to a file that only its owner reads, and comes in from 
   const { run, script, folder } = await world(t);
   t.strictSame(JSON.parse((await run("export", "1f1f")).stdout), modelFile);
   const file = join(folder, "model.json");
+  const compact = await run("export", "1f1f", "--json");
+  t.equal(compact.stdout, `${JSON.stringify(modelFile)}\n`);
+  t.match(JSON.parse((await run("export", "1f1f", "--json", "--output", file)).stdout), {
+    file,
+    key: modelFile.key,
+  });
   t.equal((await run("export", "1f1f", "--output", file)).status, 0);
   t.equal(statSync(file).mode & 0o777, 0o600);
   script.calls = [];

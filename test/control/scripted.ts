@@ -520,6 +520,7 @@ export function why(target: string, dropped: boolean): WhyReport {
               { kind: "feed", feed: "urlhaus", entry: target, match: "suffix" },
               { kind: "denied", list: "dns.denied", entry: ".example", match: "suffix" },
               { kind: "model", state: "active" },
+              { kind: "detection", list: "network.unresolved", match: "none" },
             ]
           : [{ kind: "allowed", list: "dns.allowed", entry: target, match: "exact" }],
       },

@@ -88,6 +88,7 @@ t.test("files", async (t) => {
     kind: "policy",
     file: "/p",
     found: true,
+    permitted: true,
     summary: "1 rule",
     problems: [],
     notices: [],

@@ -114,7 +114,17 @@ export function patientWith(said: Said): Patient {
       runtimeDirectory: "/run",
     },
     config,
-    files: [{ kind: "policy", file: "/p", found: true, summary: "2 rules", problems: [], notices: [] }],
+    files: [
+      {
+        kind: "policy",
+        file: "/p",
+        found: true,
+        permitted: true,
+        summary: "2 rules",
+        problems: [],
+        notices: [],
+      },
+    ],
     status: said.status === null ? null : runs,
     trouble: said.status === null ? new TidesmanError("TM_UNREACHABLE", "it is not there") : null,
     containers: [],

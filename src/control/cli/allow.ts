@@ -2,7 +2,7 @@
 import { userInfo } from "node:os";
 import type { Command } from "commander";
 import { TidesmanError } from "../../errors.ts";
-import { parseDuration } from "../moment.ts";
+import { parseDuration } from "../../quantity.ts";
 import type { ExemptionReport } from "../types.ts";
 import { type Action, type Attach, connect, DONE, JSON_OPTION, type JsonOption } from "./context.ts";
 import { localTime } from "./layout.ts";

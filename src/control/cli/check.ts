@@ -3,11 +3,10 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { Config } from "../../config.ts";
-import { EXIT } from "../../errors.ts";
 import { formatDuration } from "../moment.ts";
 import { DEFAULT_PLACES } from "../places.ts";
-import { type Attach, DONE, JSON_OPTION, type JsonOption } from "./context.ts";
-import { checkConfig, checkFeeds, checkPolicy, writeNotices, writeProblems } from "./examine.ts";
+import { type Attach, JSON_OPTION, type JsonOption } from "./context.ts";
+import { checkConfig, checkFeeds, checkPolicy, statusOf, writeNotices, writeProblems } from "./examine.ts";
 import { plural } from "./layout.ts";
 import type { Fact } from "./output.ts";
 
@@ -16,7 +15,10 @@ export function define(program: Command, attach: Attach): void {
     .command("check")
     .description("check configuration, rules and feeds; needs no daemon")
     .option(...JSON_OPTION)
-    .addHelpText("after", "\nExit status 2 when there is an error; notices and warnings are none.");
+    .addHelpText(
+      "after",
+      "\nExit status 2 when there is an error, 4 when a file may not be read; notices\nand warnings are none.",
+    );
   attach<JsonOption>(command, async ({ output, places, readers }, { json }) => {
     const read = await readers();
     const named = (key: keyof typeof DEFAULT_PLACES): boolean => places[key] !== DEFAULT_PLACES[key];
@@ -51,7 +53,7 @@ export function define(program: Command, attach: Attach): void {
       const noted = notices.length === 0 ? "" : `, ${plural(notices.length, "notice")}`;
       output.text(errors.length === 0 ? `no errors${noted}` : `${plural(errors.length, "error")}${noted}`);
     }
-    return errors.length === 0 ? DONE : EXIT.usage;
+    return statusOf(files);
   });
 }
 

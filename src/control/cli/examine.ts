@@ -2,7 +2,7 @@
 import { accessSync, constants, readFileSync, type Stats, statSync } from "node:fs";
 import type { Config } from "../../config.ts";
 import { SourceDocument } from "../../document.ts";
-import { systemCode, TidesmanError } from "../../errors.ts";
+import { EXIT, type ExitStatus, systemCode, TidesmanError } from "../../errors.ts";
 import type { PolicyNotice } from "../types.ts";
 import type { FileReaders } from "./context.ts";
 import { plural } from "./layout.ts";
@@ -13,6 +13,8 @@ export interface CheckedFile {
   readonly file: string;
   /** False: it is not there, and the built-in defaults hold. */
   readonly found: boolean;
+  /** False: this user may not read it, so that nothing is known of what is in it. */
+  readonly permitted: boolean;
   /** What is in it, or what holds without it. */
   readonly summary: string;
   /** `FILE:LINE:COLUMN: field: what is wrong`, one each. */
@@ -118,18 +120,29 @@ function examine(
     const code = systemCode(error);
     if (code !== "ENOENT" || required) {
       const why = code === "ENOENT" ? "is not there" : `cannot be read (${code})`;
-      const problems = [`${file}: the file ${why}; check the path and its rights`];
-      return { kind, file, found: code !== "ENOENT", summary: why, problems, notices: [] };
+      const permitted = code !== "EACCES" && code !== "EPERM";
+      const problems = [
+        `${file}: the file ${why}; ${permitted ? "check the path and its rights" : "run this as root"}`,
+      ];
+      return { kind, file, found: code !== "ENOENT", permitted, summary: why, problems, notices: [] };
     }
   }
   const found = text !== null;
   try {
-    return { kind, file, found, problems: [], ...read(text) };
+    return { kind, file, found, permitted: true, problems: [], ...read(text) };
   } catch (error) {
     if (!(error instanceof TidesmanError)) throw error;
     const problems = error.message.split("\n");
-    return { kind, file, found, summary: plural(problems.length, "error"), problems, notices: [] };
+    const summary = plural(problems.length, "error");
+    return { kind, file, found, permitted: true, summary, problems, notices: [] };
   }
+}
+
+/** Exit status of a check: what may not be read comes after what is wrong with the rest. */
+export function statusOf(files: readonly CheckedFile[]): ExitStatus {
+  const bad = files.filter(({ problems }) => problems.length > 0);
+  if (bad.length === 0) return EXIT.ok;
+  return bad.every(({ permitted }) => !permitted) ? EXIT.notPermitted : EXIT.usage;
 }
 
 export function writeProblems(output: Output, problems: readonly string[]): void {

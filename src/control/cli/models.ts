@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { TidesmanError } from "../../errors.ts";
-import { parseDuration } from "../moment.ts";
+import { parseDuration } from "../../quantity.ts";
 import type { ModelChange, ModelReport } from "../types.ts";
 import {
   type Action,
@@ -25,7 +25,7 @@ interface RelearnOptions extends JsonOption {
 interface ExtendOptions extends JsonOption {
   readonly for: string;
 }
-interface ExportOptions {
+interface ExportOptions extends JsonOption {
   readonly output?: string;
 }
 interface PromoteOptions extends JsonOption {
@@ -93,7 +93,8 @@ export function define(program: Command, attach: Attach): void {
   attach(
     command("export", "write a model as a file")
       .argument(...KEY)
-      .option("--output <file>", "instead of standard output"),
+      .option("--output <file>", "instead of standard output")
+      .option(...JSON_OPTION),
     exportModel,
   );
   attach(
@@ -164,15 +165,17 @@ function told(context: Context, { json }: JsonOption, model: ModelReport, verb: 
   return DONE;
 }
 
-const exportModel: Action<ExportOptions> = async (context, { output: file }, key = "") => {
+const exportModel: Action<ExportOptions> = async (context, { output: file, json }, key = "") => {
   const model = await (await connect(context)).exportModel(key);
   const text = `${JSON.stringify(model, null, 2)}\n`;
-  if (file === undefined) context.output.lines([text.trimEnd()]);
+  if (file === undefined && json === true) context.output.json(model);
+  else if (file === undefined) context.output.lines([text.trimEnd()]);
   else {
     const { writeWhole } = await import("../models/files.ts");
     // What containers do is for those who may read the models' database.
     writeWhole(resolve(file), text, 0o600);
-    context.output.text(`${shortDigest(model.key)} (${model.image}) was written to ${file}`, "  ");
+    if (json === true) context.output.json({ key: model.key, image: model.image, file: resolve(file) });
+    else context.output.text(`${shortDigest(model.key)} (${model.image}) was written to ${file}`, "  ");
   }
   return DONE;
 };

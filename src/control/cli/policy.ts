@@ -1,9 +1,9 @@
 /** `tidesman policy [show|check|reload|replay|import-prisma]`: the rules in force, and those about to be. */
 import type { Command } from "commander";
-import { EXIT, TidesmanError } from "../../errors.ts";
+import { TidesmanError } from "../../errors.ts";
 import { printable } from "../printable.ts";
 import { type Action, type Attach, connect, DONE, JSON_OPTION, type JsonOption } from "./context.ts";
-import { type CheckedFile, checkPolicy, writeNotices, writeProblems } from "./examine.ts";
+import { type CheckedFile, checkPolicy, statusOf, writeNotices, writeProblems } from "./examine.ts";
 import { localTime, plural } from "./layout.ts";
 import type { ReplayOptions } from "./replay.ts";
 
@@ -74,7 +74,7 @@ const checkFile: Action<JsonOption> = async (context, { json }, file) => {
     writeProblems(output, checked.problems);
     if (checked.problems.length === 0) output.text(`${path}: ${checked.summary}; no errors`);
   }
-  return checked.problems.length === 0 ? DONE : EXIT.usage;
+  return statusOf([checked]);
 };
 
 interface ImportOptions extends JsonOption {

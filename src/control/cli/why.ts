@@ -48,7 +48,7 @@ function writeReport(output: Output, report: WhyReport): void {
     output.text(`${judgement.event} ${judgement.subject}: ${outcome(judgement)}`, "  ", colour(judgement));
     output.text(`  ${judgement.message}`, "  ");
     for (const reason of judgement.reasons) output.text(`  - ${explain(reason)}`, "    ");
-    if (judgement.reasons.length === 0) output.text("  - no list, feed or model spoke", "    ");
+    if (judgement.reasons.length === 0) output.text("  - no list or feed spoke", "    ");
   }
   if (report.notes.length > 0) output.lines([""]);
   for (const note of report.notes) output.text(note);
@@ -87,8 +87,10 @@ function explain(reason: Judgement["reasons"][number]): string {
       const state = reason.state === undefined ? "" : ` (${reason.state})`;
       return `${about}model${state} ${reason.entry === undefined ? "does not know it" : `knows ${reason.entry}`}${detail}`;
     }
-    case "detection":
-      return `${about}detected${reason.entry === undefined ? "" : ` ${reason.entry}`}${detail}`;
+    case "detection": {
+      const by = reason.list === undefined ? "" : ` by ${reason.list}`;
+      return `${about}detected${by}${reason.entry === undefined ? "" : ` ${reason.entry}`}${detail}`;
+    }
     case "operator":
       return `${about}allowed by an operator with ${reason.entry ?? "an exemption"}${match}${detail}`;
     case "breaker":
