@@ -76,6 +76,8 @@ export class SourceDocument {
     };
     const document = parseDocument(text, { ...options, version: "1.2" as const, logLevel: "error" as const });
     for (const error of [...document.errors, ...document.warnings]) {
+      // A `*` alone; told as every wildcard without quotes is.
+      if (error.code === "BAD_ALIAS") continue;
       if (error.code !== "DUPLICATE_KEY") this.#malformed = true;
       const at = error.code === "DUPLICATE_KEY" ? text.slice(error.pos[0]).match(/^[^\s:]+/)?.[0] : undefined;
       const what = at === undefined ? lowerFirst(error.message) : `the key \`${at}\` stands here twice`;
@@ -123,7 +125,7 @@ export class SourceDocument {
   #unnamed(alias: Alias, ancestors: readonly unknown[]): Scalar {
     const written = `*${alias.source}`;
     const at = alias.range?.[0] ?? 0;
-    const what = `${quote(written)} without quotes is a YAML alias, and nothing is named \`&${alias.source}\`; write it in quotes: "${written}"`;
+    const what = `${quote(written)} without quotes is a YAML alias, and nothing has that name; write it in quotes: "${written}"`;
     this.#add(at, fieldName(pathOf([...ancestors, alias])), what);
     const text = new Scalar(written);
     text.range = alias.range ?? null;

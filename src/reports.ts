@@ -81,7 +81,9 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
         gone: "it was removed meanwhile; nothing was left to undo",
         failed: `its traffic may pass, but it could not be started: ${error ?? "no reason given"}`,
       }[result];
-      return { id: container.id, name: container.name, state: now?.state ?? "exited", message };
+      // The engine's event that says so may be on its way.
+      const state = result === "running" ? "running" : (now?.state ?? "exited");
+      return { id: container.id, name: container.name, state, message };
     },
   };
 }

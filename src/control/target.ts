@@ -29,7 +29,8 @@ export function parseTarget(text: string): WhyTarget {
   }
   const match = /^(?:\[([^\]]+)\]|([^:[\]/]+)):(\d{1,5})(?:\/([a-z0-9]+))?$/i.exec(text);
   if (match !== null) return connection(text, match);
-  const wire = /[\s:/[\]]/.test(text) ? null : nameToWire(text);
+  // No name is made of numbers: it is an address with a mistake in it.
+  const wire = /[\s:/[\]]|^[\d.]+$/.test(text) ? null : nameToWire(text);
   if (wire === null || wire.length === 1)
     throw new TidesmanError("TM_USAGE", `\`${text}\` is no target; give ${FORM}`);
   return { kind: "name", name: wireToName(wire) };

@@ -32,6 +32,9 @@ export function parseNamePattern(entry: string): NamePattern | string {
   if (entry !== entry.trim() || entry === "") return "has blanks around it or is empty; write the name alone";
   if (/[/?#@]/.test(entry)) return "is a URL or holds a path; write the host name alone";
   if (parseAddress(name) !== null) return "is an address; those belong in `network.outboundAddresses`";
+  if (/^[\d.]+$/.test(name)) {
+    return "is made of numbers, as no name is, and no address either; those belong in `network.outboundAddresses`";
+  }
   if (name.includes(":")) return "holds a port; write the host name alone";
   if (name.includes("*")) {
     return "has a wildcard inside; `*` may stand alone or as the whole first label (`*.example.com`)";

@@ -30,6 +30,17 @@ t.test("a policy of Prisma Cloud Compute becomes a file that check accepts", asy
   t.match(JSON.parse(json.stdout), { policy: { version: 1, rules: [{ name: "r" }] }, notes: [/com/] });
   t.equal(json.stderr, "");
 
+  const piped = await tidesman(["policy", "import-prisma", "-"], { input: readFileSync(source, "utf8") });
+  t.equal(piped.stdout, shown.stdout);
+  t.match(await tidesman(["policy", "check", "-"], { input: piped.stdout }), {
+    status: 0,
+    stdout: /^\/dev\/stdin: 1 rule; no errors$/m,
+  });
+  t.match(await tidesman(["policy", "check", "-"], { input: "version: 2\n" }), {
+    status: 2,
+    stdout: /\/dev\/stdin:1:10: version/,
+  });
+
   writeFileSync(source, "rules: []");
   t.match(await tidesman(["policy", "import-prisma", source]), {
     status: 2,

@@ -118,6 +118,7 @@ t.test("targets", async (t) => {
     "203.0.113.1:1/gre",
     "http://x/",
     "a..b",
+    "256.0.113.1",
     "[2001:db8::1]:x",
   ];
   for (const text of wrong) t.throws(() => parseTarget(text), { code: "TM_USAGE" }, text);

@@ -698,13 +698,20 @@ export interface Ran {
 
 export function start(
   args: readonly string[],
-  options: { wrapper?: readonly string[]; environment?: Record<string, string> } = {},
+  options: {
+    wrapper?: readonly string[];
+    environment?: Record<string, string>;
+    /** Standard input; none when absent. */
+    input?: string;
+  } = {},
 ): ChildProcess {
   const command = [...PLAIN, ...(options.wrapper ?? []), process.execPath, MAIN, ...args];
-  return spawn("env", command, {
-    stdio: ["ignore", "pipe", "pipe"],
+  const child = spawn("env", command, {
+    stdio: [options.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE, ...options.environment },
   });
+  child.stdin?.end(options.input);
+  return child;
 }
 
 /** Runs the command line to its end. */

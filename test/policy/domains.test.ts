@@ -81,6 +81,8 @@ t.test("what is no pattern is refused with what is allowed", async (t) => {
     ["a.example:53", /port/],
     ["192.0.2.1", /address/],
     ["2001:db8::1", /address/],
+    ["256.0.2.1", /made of numbers/],
+    ["*.1.2.3", /made of numbers/],
     ["a.*.example", /wildcard inside/],
     ["*a.example", /wildcard inside/],
     ["*.*.example", /wildcard inside/],

@@ -216,11 +216,15 @@ t.test("a wildcard without quotes is told where it stands, beside all else", asy
     inRule("dns: { efect: alert, allowed: [a.example, *.b.example], denied: [", "  *.c.example, a..b] }"),
     [
       "4:12: rules[0].dns.efect: the key `efect` is not known (did you mean `effect`?); allowed: effect, allowed, denied, deniedEffect, intelligence, suspicious, force",
-      '4:47: rules[0].dns.allowed[1]: `*.b.example` without quotes is a YAML alias, and nothing is named `&.b.example`; write it in quotes: "*.b.example"',
-      '5:7: rules[0].dns.denied[0]: `*.c.example` without quotes is a YAML alias, and nothing is named `&.c.example`; write it in quotes: "*.c.example"',
+      '4:47: rules[0].dns.allowed[1]: `*.b.example` without quotes is a YAML alias, and nothing has that name; write it in quotes: "*.b.example"',
+      '5:7: rules[0].dns.denied[0]: `*.c.example` without quotes is a YAML alias, and nothing has that name; write it in quotes: "*.c.example"',
       "5:20: rules[0].dns.denied[1]: `a..b` is no domain name; labels of 1 to 63 bytes, 255 in all, are allowed (`example.com`, `*.example.com`, `.example.com`)",
     ],
   );
+  t.match(inRule("dns: { denied: [*, a..b] }"), [
+    /denied\[0\]: `\*` without quotes/,
+    /denied\[1\]: `a\.\.b`/,
+  ]);
   t.match(inRule("scope:", "  images:", "    - *nginx", "dns: {}"), [
     /^6:11: rules\[0\]\.scope\.images\[0\]: `\*nginx` without quotes/,
   ]);

@@ -1,8 +1,9 @@
 /** Reads the files an operator writes the way the daemon will, and gathers all that is wrong with them. */
-import { accessSync, constants, readFileSync, type Stats, statSync } from "node:fs";
+import { accessSync, constants, type Stats, statSync } from "node:fs";
 import type { Config } from "../../config.ts";
 import { SourceDocument } from "../../document.ts";
 import { EXIT, type ExitStatus, systemCode, TidesmanError } from "../../errors.ts";
+import { readInput } from "../models/files.ts";
 import type { PolicyNotice } from "../types.ts";
 import type { FileReaders } from "./context.ts";
 import { plural } from "./layout.ts";
@@ -115,7 +116,7 @@ function examine(
 ): CheckedFile {
   let text: string | null = null;
   try {
-    text = readFileSync(file, "utf8");
+    text = readInput(file);
   } catch (error) {
     const code = systemCode(error);
     if (code !== "ENOENT" || required) {

@@ -99,7 +99,7 @@ export function define(program: Command, attach: Attach): void {
   );
   attach(
     command("import", "take a model from a file, and lock it")
-      .argument("<file>", "as `models export` wrote it")
+      .argument("<file>", "as `models export` wrote it; -: standard input")
       .option(...JSON_OPTION),
     importModel,
   );
@@ -181,8 +181,8 @@ const exportModel: Action<ExportOptions> = async (context, { output: file, json 
 };
 
 const importModel: Action<JsonOption> = async (context, options, file = "") => {
-  const { readText } = await import("../models/files.ts");
-  const text = readText(resolve(file), "TM_USAGE");
+  const { inputFile, readText } = await import("../models/files.ts");
+  const text = readText(inputFile(file), "TM_USAGE");
   let model: unknown;
   try {
     model = JSON.parse(text);

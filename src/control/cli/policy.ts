@@ -16,7 +16,7 @@ export function define(program: Command, attach: Attach): void {
   const check = policy
     .command("check")
     .description("check the policy file; needs no daemon")
-    .argument("[file]", "instead of the one of --policy")
+    .argument("[file]", "instead of the one of --policy; -: standard input")
     .option(...JSON_OPTION);
   const reload = policy
     .command("reload")
@@ -25,7 +25,7 @@ export function define(program: Command, attach: Attach): void {
   const prisma = policy
     .command("import-prisma")
     .description("rules from a Prisma Cloud Compute policy; needs no daemon")
-    .argument("<file>", "container runtime policy, as its API exports it (JSON)")
+    .argument("<file>", "container runtime policy, as its API exports it (JSON); -: standard input")
     .option("--output <file>", "write them there instead of showing them")
     .option(...JSON_OPTION);
   const replay = policy
@@ -65,8 +65,8 @@ function visible(line: string): string {
 
 const checkFile: Action<JsonOption> = async (context, { json }, file) => {
   const { output, places, readers } = context;
-  const { resolve } = await import("node:path");
-  const path = file === undefined ? places.policyFile : resolve(file);
+  const { inputFile } = await import("../models/files.ts");
+  const path = file === undefined ? places.policyFile : inputFile(file);
   const checked: CheckedFile = checkPolicy(await readers(), path, true);
   if (json === true) output.json(checked);
   else {
@@ -84,13 +84,13 @@ interface ImportOptions extends JsonOption {
 /** What could not be taken over stands as comments at the head, so that it is not lost. */
 const importPrisma: Action<ImportOptions> = async (context, { json, output: target }, file = "") => {
   const { output, complain, readers } = context;
-  const [{ resolve }, { stringify }, { readText, writeWhole }, read] = await Promise.all([
+  const [{ resolve }, { stringify }, { inputFile, readText, writeWhole }, read] = await Promise.all([
     import("node:path"),
     import("yaml"),
     import("../models/files.ts"),
     readers(),
   ]);
-  const { policy, notes } = read.prisma(readText(resolve(file), "TM_POLICY_MISSING"), file);
+  const { policy, notes } = read.prisma(readText(inputFile(file), "TM_POLICY_MISSING"), file);
   const head = notes.map((note) => `# ${printable(note)}\n`).join("");
   const text = `${head}${stringify(policy, { lineWidth: 0 })}`;
   // What is handed out is what `policy reload` would take.

@@ -12,12 +12,26 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { resolve } from "node:path";
 import { type ErrorCode, systemCode, TidesmanError } from "../../errors.ts";
+
+const STANDARD_INPUT = "/dev/stdin";
+
+/** Place of a file named on the command line; `-` is standard input. */
+export function inputFile(file: string): string {
+  return file === "-" ? STANDARD_INPUT : resolve(file);
+}
+
+/** The text at a place of `inputFile`. Throws what the system says. */
+export function readInput(file: string): string {
+  // By its descriptor: a socket cannot be opened by a name.
+  return readFileSync(file === STANDARD_INPUT ? 0 : file, "utf8");
+}
 
 /** `missing`: code of the error when it is not there. */
 export function readText(file: string, missing: ErrorCode): string {
   try {
-    return readFileSync(file, "utf8");
+    return readInput(file);
   } catch (error) {
     throw failure(file, "read", error, systemCode(error) === "ENOENT" ? missing : "TM_USAGE");
   }
