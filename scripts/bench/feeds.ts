@@ -46,6 +46,8 @@ export interface FeedFigures {
 
 export interface LookupFigures {
   readonly index: number;
+  /** Without the addon. */
+  readonly portable: number;
   readonly hashAndRead: number;
   readonly suffixWalk: number;
 }
@@ -77,7 +79,7 @@ export function measureFeeds(times: number): FeedFigures {
     rmSync(folder, { recursive: true });
   }
   const feeds = build(body);
-  const set = new DomainSet(feeds.domains, feeds.sources, false);
+  const set = new DomainSet(feeds.domains, feeds.sources, { trusted: false });
   return {
     real,
     names: set.size,
@@ -96,6 +98,7 @@ function measureLookups(
   lines: readonly string[],
 ): Pick<FeedFigures, "miss" | "hit" | "explained"> {
   const index = openFeeds(feeds);
+  const portable = openFeeds(feeds, { portable: true });
   const listed = new Set(lines);
   const memory = new Uint32Array(new SharedArrayBuffer(feeds.domains.byteLength & ~3));
   // Every page must be one of its own, not the zero page.
@@ -110,25 +113,33 @@ function measureLookups(
   // The registrable name changed to one that nobody lists.
   const misses = packed(names.map((name) => name.replace(/(?<=^|\.)[^.]+\.[^.]+$/, "q9$&")));
   const times = {
-    miss: { index: [] as number[], hashAndRead: [] as number[], suffixWalk: [] as number[] },
-    hit: { index: [] as number[], hashAndRead: [] as number[], suffixWalk: [] as number[] },
+    miss: lookupTimes(),
+    hit: lookupTimes(),
   };
   const explained: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     for (const [kind, asked] of [["miss", misses] as const, ["hit", hits] as const]) {
       const into = times[kind];
       into.index.push(nanoseconds(() => lookUp(index, asked)));
+      into.portable.push(nanoseconds(() => lookUp(portable, asked)));
       into.hashAndRead.push(nanoseconds(() => hashAndRead(memory, asked, kind === "hit")));
       into.suffixWalk.push(nanoseconds(() => suffixWalk(listed, asked)));
     }
     explained.push(nanoseconds(() => lookUpAndRead(index, hits)));
   }
-  const figures = ({ index, hashAndRead, suffixWalk }: (typeof times)["miss"]): LookupFigures => ({
+  const figures = ({ index, portable, hashAndRead, suffixWalk }: LookupTimes): LookupFigures => ({
     index: median(index),
+    portable: median(portable),
     hashAndRead: median(hashAndRead),
     suffixWalk: median(suffixWalk),
   });
   return { miss: figures(times.miss), hit: figures(times.hit), explained: median(explained) };
+}
+
+type LookupTimes = Record<keyof LookupFigures, number[]>;
+
+function lookupTimes(): LookupTimes {
+  return { index: [], portable: [], hashAndRead: [], suffixWalk: [] };
 }
 
 interface Asked {

@@ -58,8 +58,8 @@ const feeds = ({
   );
   row("open (ms)", open.toFixed(0));
   for (const [what, figures] of [["miss", miss] as const, ["hit", hit] as const]) {
-    const { index, hashAndRead, suffixWalk } = figures;
-    row(`${what} (ns)`, number.format(index));
+    const { index, portable, hashAndRead, suffixWalk } = figures;
+    row(`${what} (ns), without the addon`, `${number.format(index)}, ${number.format(portable)}`);
     row("  of one hash and random read", `${(index / hashAndRead).toFixed(2)} x`);
     row("  Set's suffix walk of it", `${(suffixWalk / index).toFixed(1)} x`);
   }

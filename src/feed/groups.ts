@@ -56,7 +56,7 @@ export class GroupTable {
 
 /** Where the text of an entry is read when somebody asks for it. */
 export interface EntryText {
-  textAt(word: number, shift: number): string;
+  text(word: number, bit: number): string;
 }
 
 /** A hit on a name. Most are only counted and ranked, so that the text of the entry is made when it is read. */
@@ -66,25 +66,25 @@ class NameHit implements FeedHit {
   declare readonly effect?: NonNullable<FeedHit["effect"]>;
   readonly #names: EntryText;
   readonly #word: number;
-  readonly #shift: number;
+  readonly #bit: number;
 
   constructor(
     { name, effect }: FeedSource,
     match: FeedHit["match"],
     names: EntryText,
     word: number,
-    shift: number,
+    bit: number,
   ) {
     this.feed = name;
     this.match = match;
     if (effect !== undefined) this.effect = effect;
     this.#names = names;
     this.#word = word;
-    this.#shift = shift;
+    this.#bit = bit;
   }
 
   get entry(): string {
-    return this.#names.textAt(this.#word, this.#shift);
+    return this.#names.text(this.#word, this.#bit);
   }
 }
 
@@ -114,18 +114,8 @@ export class Groups {
     return this.#members.subarray(this.#starts[group], this.#starts[group + 1]);
   }
 
-  /** Whether a feed of the group covers a name that the entry is all of (`whole`), or only the end of. */
-  covers(group: number, whole: boolean): boolean {
-    if (whole) return true;
-    const end = this.#starts[group + 1]!;
-    for (let index = this.#starts[group]!; index < end; index++) {
-      if ((this.#members[index]! & 1) === 1) return true;
-    }
-    return false;
-  }
-
   /**
-   * The hits, and one more for every feed of the group of the name at bit `shift` of word `word`; `whole`: that name is all
+   * The hits, and one more for every feed of the group of the name at bit `bit` of word `word`; `whole`: that name is all
    * of the one asked for.
    */
   withNameHits(
@@ -134,7 +124,7 @@ export class Groups {
     whole: boolean,
     names: EntryText,
     word: number,
-    shift: number,
+    bit: number,
   ): readonly FeedHit[] {
     const end = this.#starts[group + 1]!;
     let all = hits;
@@ -143,7 +133,7 @@ export class Groups {
       const below = (member & 1) === 1;
       if (!below && !whole) continue;
       const source = this.#sources[member >>> 1]!;
-      const hit = new NameHit(source, below ? "suffix" : "exact", names, word, shift);
+      const hit = new NameHit(source, below ? "suffix" : "exact", names, word, bit);
       // Nearly always the only one, and an array made by `push` would have room for 17.
       all = all.length === 0 ? [hit] : [...all, hit];
     }

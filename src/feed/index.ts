@@ -1,5 +1,5 @@
 /**
- * Compiled feeds: two flat buffers that every thread reads in place. compile.ts writes them.
+ * Compiled feeds: two flat buffers that every thread reads in place, as does the addon. compile.ts writes them.
  *
  * All numbers are unsigned and little-endian, as the machines are that the runtime is pinned for: what is written in words
  * of 32 bits is read in words of 16. `u32[n]` is a word of the header, which has 128 bytes; words not named are 0. Offsets are bytes from the beginning of the buffer.
@@ -52,14 +52,20 @@ export interface OpenOptions {
    * opened. Everything else about them is checked all the same.
    */
   readonly trusted?: boolean;
+  /** Walk in TypeScript even where the addon was built. */
+  readonly portable?: boolean;
 }
 
 /**
  * The decision's view of compiled feeds, on any thread; nothing is copied, and look-ups reuse one scratch buffer, so that
  * every thread opens its own. Throws TM_FEED when a buffer is truncated, corrupt or of another version.
  */
-export function openFeeds(compiled: CompiledFeeds, { trusted = false }: OpenOptions = {}): FeedIndex {
-  const domains = new DomainSet(compiled.domains, compiled.sources, trusted, compiled.codes);
+export function openFeeds(
+  compiled: CompiledFeeds,
+  { trusted = false, portable = false }: OpenOptions = {},
+): FeedIndex {
+  const { codes } = compiled;
+  const domains = new DomainSet(compiled.domains, compiled.sources, { trusted, codes, portable });
   const prefixes = new PrefixSet(compiled.addresses, compiled.sources, trusted);
   return {
     domain: (bytes, offset) => domains.find(bytes, offset),

@@ -152,7 +152,7 @@ export function inUse(feed: DeclaredFeed, previous: CompiledFeeds | undefined): 
   const set =
     feed.kind === "address"
       ? new PrefixSet(previous.addresses, previous.sources, true)
-      : new DomainSet(previous.domains, previous.sources, true);
+      : new DomainSet(previous.domains, previous.sources, { trusted: true });
   return { source: { ...known, ...feed }, entries: set.entriesOf(number).entries, status };
 }
 

@@ -113,6 +113,7 @@ NAPI_MODULE_INIT() {
       {"conntrackStates", conntrack_states},
       {"resetConnections", reset_connections},
       {"listListeners", list_listeners},
+      {"openDomainSet", open_domain_set},
       {"watchReadable", watch_readable},
       {"unwatchReadable", unwatch_readable},
       {"buildDomains", build_domains},

@@ -91,6 +91,7 @@ napi_value mark_conntrack(napi_env env, napi_callback_info info);
 napi_value conntrack_states(napi_env env, napi_callback_info info);
 napi_value reset_connections(napi_env env, napi_callback_info info);
 napi_value list_listeners(napi_env env, napi_callback_info info);
+napi_value open_domain_set(napi_env env, napi_callback_info info);
 napi_value watch_readable(napi_env env, napi_callback_info info);
 napi_value unwatch_readable(napi_env env, napi_callback_info info);
 napi_value build_domains(napi_env env, napi_callback_info info);

@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { TidesmanError } from "../errors.ts";
 import type { DomainParts } from "./domain-build.ts";
+import type { DomainWalk, WalkParts } from "./domain-walk.ts";
 import type { Link } from "./types.ts";
 
 /** An object of the addon that keeps something open; opaque. */
@@ -96,6 +97,7 @@ export interface Addon {
   conntrackStates(flows: Uint8Array, count: number): void;
   resetConnections(namespace: string): number;
   listListeners(namespace: string): Uint32Array;
+  openDomainSet(parts: WalkParts): DomainWalk;
   watchReadable(descriptor: number, onReadable: () => void): Handle;
   unwatchReadable(watch: Handle): void;
   buildDomains(lists: readonly Uint8Array[], key0: number, key1: number): DomainParts;

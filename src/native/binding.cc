@@ -120,6 +120,25 @@ bool Arguments::boolean(const char* name) {
   return boolean;
 }
 
+SharedArray Arguments::shared(const char* name, napi_typedarray_type type) {
+  SharedArray array;
+  array.value = property(name);
+  bool typed = false;
+  napi_typedarray_type actual = napi_int8_array;
+  napi_value buffer = nullptr;
+  void* data = nullptr;
+  // What a typed array has for a buffer and is no ArrayBuffer is a shared one.
+  bool detachable = true;
+  if (array.value == nullptr || napi_is_typedarray(env_, array.value, &typed) != napi_ok || !typed ||
+      napi_get_typedarray_info(env_, array.value, &actual, &array.count, &data, &buffer, nullptr) != napi_ok ||
+      actual != type || napi_is_arraybuffer(env_, buffer, &detachable) != napi_ok || detachable) {
+    ok_ = false;
+    return {};
+  }
+  array.data = data;
+  return array;
+}
+
 napi_value Arguments::fail() {
   bool pending = false;
   napi_is_exception_pending(env_, &pending);

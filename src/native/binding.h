@@ -15,6 +15,14 @@ struct Bytes {
   size_t size;
 };
 
+// Memory of a typed array over a SharedArrayBuffer, which unlike an ArrayBuffer nobody can detach: it lives as long as
+// `value` does. All null for what is none.
+struct SharedArray {
+  napi_value value = nullptr;
+  const void* data = nullptr;
+  size_t count = 0;
+};
+
 // Arguments of one call, or properties of one options object. A value of the wrong type leaves its default and makes
 // `ok()` false; native.ts has checked ranges and says them better, so this is only the last line of defence.
 class Arguments {
@@ -36,6 +44,7 @@ class Arguments {
   int64_t number(const char* name);
   std::string text(const char* name);
   bool boolean(const char* name);
+  SharedArray shared(const char* name, napi_typedarray_type type);
 
   bool ok() const { return ok_; }
   // Throws a TypeError; returns null for the caller to return.

@@ -36,9 +36,24 @@ function feed(
 
 const indexes = new WeakMap<CompiledFeeds, FeedIndex>();
 function opened(compiled: CompiledFeeds): FeedIndex {
-  const index = indexes.get(compiled) ?? openFeeds(compiled);
+  const index = indexes.get(compiled) ?? openBoth(compiled);
   indexes.set(compiled, index);
   return index;
+}
+
+/** The index whose look-ups of names are native, once the one in TypeScript gives the same. */
+function openBoth(compiled: CompiledFeeds): FeedIndex {
+  const native = openFeeds(compiled);
+  const portable = openFeeds(compiled, { portable: true });
+  return {
+    ...native,
+    domain(bytes, offset) {
+      const hits = native.domain(bytes, offset);
+      const expected = portable.domain(bytes, offset).map(text).join();
+      if (hits.map(text).join() !== expected) throw new Error(`${hits.map(text)} instead of ${expected}`);
+      return hits;
+    },
+  };
 }
 
 /** Hits on a name as text `feed:entry:match`, the longest entry first. */
@@ -94,7 +109,7 @@ t.test("suffix and exact entries, case, several feeds", async (t) => {
 
 t.test("bytes that are no name, or a name with a dot inside a label, hit nothing", async (t) => {
   const compiled = compileFeeds([feed("one", "domain", ["evil.example", "b.evil.example"])], SEED);
-  const index = openFeeds(compiled);
+  const index = opened(compiled);
   t.strictSame(domainHits(compiled, "b\\.evil.example"), [], "`b.evil` as one label");
   t.strictSame(domainHits(compiled, "a\\010evil.example"), []);
   t.strictSame(
@@ -117,7 +132,7 @@ t.test("bytes that are no name, or a name with a dot inside a label, hit nothing
 });
 
 t.test("a miss gives the one shared empty array", async (t) => {
-  const index = openFeeds(compileFeeds([feed("one", "domain", ["evil.example"], { match: "exact" })], SEED));
+  const index = opened(compileFeeds([feed("one", "domain", ["evil.example"], { match: "exact" })], SEED));
   const miss = index.domain(nameToWire("good.example")!, 0);
   t.equal(index.domain(nameToWire("below.evil.example")!, 0), miss);
   t.equal(index.address(Uint8Array.of(1, 2, 3, 4), 0, 4), index.address(new Uint8Array(16), 0, 16));
@@ -308,7 +323,7 @@ t.test("a name that is listed again and again takes no longer than as many names
   const names = new Array<string>(400_000).fill("evil.example");
   const lists = [feed("one", "domain", names), feed("two", "domain", names, { match: "exact" })];
   const compiled = compileFeeds(lists, SEED);
-  t.equal(new DomainSet(compiled.domains, compiled.sources, false).size, 1);
+  t.equal(new DomainSet(compiled.domains, compiled.sources, { trusted: false }).size, 1);
   t.strictSame(domainHits(compiled, "www.evil.example"), ["one:evil.example:suffix"]);
   t.strictSame(domainHits(compiled, "evil.example"), ["one:evil.example:suffix", "two:evil.example:exact"]);
 });
@@ -328,7 +343,7 @@ t.test("names whose size does not fit into their slot", async (t) => {
   for (const name of [...plain, ...names]) t.equal(domainHits(compiled, name)[0], `one:${name}:suffix`);
   for (const name of names) t.equal(domainHits(compiled, name)[1], `two:${name}:exact`);
   for (const name of names) t.strictSame(domainHits(compiled, `${name}a`), []);
-  const read = new DomainSet(compiled.domains, compiled.sources, false).entriesOf(1);
+  const read = new DomainSet(compiled.domains, compiled.sources, { trusted: false }).entriesOf(1);
   const lines = (bytes: Uint8Array): string[] => Buffer.from(bytes).toString("latin1").split("\n").sort();
   t.strictSame(lines(read.entries), lines(lists[1]!.entries));
 });
@@ -360,7 +375,7 @@ t.test("names that share half of their hash", async (t) => {
   for (const feeds of [all, all.slice(0, 1)]) {
     const compiled = compileFeeds(feeds, SEED);
     const distinct = new Set(lists.slice(0, feeds.length).flat()).size;
-    t.equal(new DomainSet(compiled.domains, compiled.sources, false).size, distinct);
+    t.equal(new DomainSet(compiled.domains, compiled.sources, { trusted: false }).size, distinct);
     for (const name of alike.flatMap((name) => [name, `www.${name}`, `w.${name}`, `www.x.${name}`])) {
       const expected = feeds.flatMap(({ source }, list) =>
         lists[list]!.filter((entry) => {
@@ -377,7 +392,7 @@ t.test("the entries of one feed can be read back", async (t) => {
   const two = feed("two", "domain", ["a.example"]);
   const addresses = feed("three", "address", ["192.0.2.0/24", "192.0.2.1", "2001:db8::/32"]);
   const compiled = compileFeeds([one, two, addresses], SEED);
-  const domains = new DomainSet(compiled.domains, compiled.sources, false);
+  const domains = new DomainSet(compiled.domains, compiled.sources, { trusted: false });
   const lines = (bytes: Uint8Array): string[] => Buffer.from(bytes).toString("latin1").split("\n").sort();
   t.strictSame(lines(domains.entriesOf(0).entries), lines(one.entries));
   t.strictSame(lines(domains.entriesOf(1).entries), lines(two.entries));
@@ -424,21 +439,23 @@ t.test("a trusted buffer with rubbish in it ends every look-up", async () => {
       const bytes = new Uint8Array(buffer);
       bytes.set(new Uint8Array(compiled.domains));
       for (const [place, byte] of changes) bytes[128 + (place % (bytes.length - 128))] = byte;
-      let set: DomainSet;
-      try {
-        set = new DomainSet(buffer, compiled.sources, true);
-      } catch (error) {
-        if (error instanceof TidesmanError && error.code === "TM_FEED") return;
-        throw error;
-      }
-      for (const look of [
-        ...names.map((name) => () => set.find(nameToWire(name)!, 0)),
-        () => set.entriesOf(0),
-      ]) {
+      for (const portable of [false, true]) {
+        let set: DomainSet;
         try {
-          look();
+          set = new DomainSet(buffer, compiled.sources, { trusted: true, portable });
         } catch (error) {
-          if (!(error instanceof TypeError)) throw error;
+          if (error instanceof TidesmanError && error.code === "TM_FEED") return;
+          throw error;
+        }
+        for (const look of [
+          ...names.map((name) => () => set.find(nameToWire(name)!, 0).map(text)),
+          () => set.entriesOf(0),
+        ]) {
+          try {
+            look();
+          } catch (error) {
+            if (!(error instanceof TypeError)) throw error;
+          }
         }
       }
     }),
@@ -451,7 +468,7 @@ t.test("real names against a walk over a set of strings", withData, async (t) =>
   const listed = names.filter((_name, number) => number % 3 === 0);
   const list = feed("one", "domain", listed);
   const compiled = compileFeeds([list], SEED);
-  const index = openFeeds(compiled);
+  const index = opened(compiled);
   const oracle = new Set(
     Buffer.from(list.entries)
       .toString("latin1")

@@ -7,9 +7,11 @@ import { parseQuery, QUERY_OK, Query } from "../../src/dns/message.ts";
 import { Frames } from "../../src/dns/stream.ts";
 import { TidesmanError } from "../../src/errors.ts";
 import { compileFeeds } from "../../src/feed/compile.ts";
+import { DomainSet } from "../../src/feed/domain-set.ts";
+import { DOMAIN_MAGIC, HEADER, HEADER_BYTES, VERSION } from "../../src/feed/format.ts";
 import { openFeeds } from "../../src/feed/index.ts";
 import { ADDRESS_ROW, FeedBodyError, parseAddresses, parseDomains, parseList } from "../../src/feed/parse.ts";
-import { LIST_FORMATS } from "../../src/feed/types.ts";
+import { type FeedSource, LIST_FORMATS } from "../../src/feed/types.ts";
 import { nameToWire, wireLength, wireToName } from "../../src/name.ts";
 import { PARSE, type ParsedPacket, parsedPacket, parsePacket } from "../../src/packet/parse.ts";
 import { parsePolicy } from "../../src/policy/parse.ts";
@@ -145,6 +147,26 @@ const PROBE = {
 };
 const decoder = new TextDecoder();
 
+const SET_SOURCES = ["one", "two"].map((name): FeedSource => {
+  return { name, path: name, kind: "domain", match: "suffix", enabled: true };
+});
+const SET_LISTS = SET_SOURCES.map((_, list) => {
+  return Array.from(
+    { length: 40 },
+    (_, number) => `n${number * (list + 1)}.${"deep.".repeat(number % 3)}example`,
+  );
+});
+const SET_NAMES = SET_LISTS.flat().map((name) => nameToWire(`www.${name}`) ?? new Uint8Array());
+const DOMAIN_SETS = [SET_LISTS, SET_LISTS.slice(1), []].map((lists) => {
+  const parsed = lists.map((names) => parseDomains(Buffer.from(names.join("\n")), "suffix"));
+  const feeds = parsed.map(({ entries, count }, list) => {
+    const source = SET_SOURCES[list]!;
+    const status = { name: source.name, kind: source.kind, entries: count, refused: 0, samples: [] };
+    return { source, entries, status: { ...status, loadedAt: 0, error: null } };
+  });
+  return new Uint8Array(compileFeeds(feeds, SEED).domains);
+});
+
 const policy: FuzzTarget = {
   name: "policy.yaml",
   corpus: POLICIES,
@@ -252,6 +274,34 @@ function read(from: Frames, chunks: readonly Uint8Array[], into: string[]): void
   }
 }
 
+/** Compiled domain sets whose header fits, so that every other byte of them is read: by the addon too, where it was built. */
+const domainSet: FuzzTarget = {
+  name: "compiled domains",
+  corpus: DOMAIN_SETS,
+  maxLength: 8000,
+  check(input) {
+    const buffer = new SharedArrayBuffer(Math.max(HEADER_BYTES, input.length & ~3));
+    const bytes = new Uint8Array(buffer);
+    bytes.set(input.subarray(0, bytes.length));
+    const header = new Uint32Array(buffer, 0, HEADER_BYTES / 4);
+    header[HEADER.MAGIC] = DOMAIN_MAGIC;
+    header[HEADER.VERSION] = VERSION;
+    header[HEADER.BYTES] = bytes.length;
+    for (const portable of [false, true]) {
+      try {
+        const set = new DomainSet(buffer, SET_SOURCES, { trusted: true, portable });
+        for (const name of SET_NAMES) {
+          for (const { entry } of set.find(name, 0)) expect(entry.length < LARGEST_NAME, "a name too long");
+        }
+      } catch (error) {
+        // A group of feeds that do not exist is found out when it is read.
+        const refused = error instanceof TidesmanError && error.code === "TM_FEED";
+        if (!refused && !(error instanceof TypeError)) throw error;
+      }
+    }
+  },
+};
+
 export const TARGETS: readonly FuzzTarget[] = [
   query,
   answer,
@@ -261,4 +311,5 @@ export const TARGETS: readonly FuzzTarget[] = [
   list("domain list", DOMAIN_LISTS, (body) => parseDomains(body, "suffix")),
   list("address list", ADDRESS_LISTS, parseAddresses),
   formattedList,
+  domainSet,
 ];
