@@ -48,7 +48,7 @@ import { mayBlock } from "./policy/schema.ts";
 import { controlDependencies, greeting } from "./reports.ts";
 import { Revisions } from "./revisions.ts";
 import { run } from "./run.ts";
-import { makeDirectory, readConfig, readText } from "./settings.ts";
+import { makeDirectory, readAll, readText } from "./settings.ts";
 import { SocketWatch } from "./socket-watch.ts";
 import { surroundingsOf } from "./surroundings.ts";
 import { type Notifier, systemdNotifier, takeListenSockets } from "./systemd.ts";
@@ -67,7 +67,7 @@ const HEALTH_INTERVAL = 2_000;
 
 /** Runs until SIGTERM or SIGINT. Returns the exit status; throws the TidesmanError that kept it from starting. */
 export async function runDaemon(places: Places): Promise<number> {
-  const config = readConfig(places);
+  const config = readAll(places);
   const log = systemLogger(config.log.level);
   const daemon = new Daemon(places, config, log, systemClock);
   const ended = new Promise<number>((resolve) => {

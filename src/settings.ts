@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { type Config, loadConfig, type Places } from "./config.ts";
 import { DEFAULT_PLACES } from "./control/places.ts";
 import { type ErrorCode, systemCode, TidesmanError } from "./errors.ts";
+import { parseManifest } from "./feed/manifest.ts";
 import { DEFAULT_POLICY, type Notice, parsePolicy } from "./policy/parse.ts";
 import type { PolicyFile } from "./policy/schema.ts";
 
@@ -59,6 +60,36 @@ export function feedManifest(places: Places): string {
   if (existsSync(places.feedsFile)) return places.feedsFile;
   if (places.feedsFile === DEFAULT_PLACES.feedsFile) return SHIPPED_FEEDS;
   throw new TidesmanError("TM_FEED", `\`${places.feedsFile}\` does not exist; correct the path`);
+}
+
+/**
+ * All files of an operator, for the start: the configuration, or one error with what is wrong with any of them, under the code of
+ * the first.
+ */
+export function readAll(places: Places): Config {
+  const errors: TidesmanError[] = [];
+  const attempt = <Result>(read: () => Result): Result | null => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof TidesmanError)) throw error;
+      errors.push(error);
+      return null;
+    }
+  };
+  const config = attempt(() => readConfig(places));
+  attempt(() => readPolicy(places));
+  attempt(() => {
+    const manifest = feedManifest(places);
+    parseManifest(readText(manifest, "TM_FEED") ?? "", manifest);
+  });
+  const [first, ...rest] = errors;
+  if (first !== undefined) {
+    if (rest.length === 0) throw first;
+    throw new TidesmanError(first.code, errors.map(({ message }) => message).join("\n"), { cause: first });
+  }
+  if (config === null) throw new Error("a file that was not read has problems");
+  return config;
 }
 
 /** Makes a folder, and those above it. Throws TM_NOT_PERMITTED. */
