@@ -1,5 +1,5 @@
 /** The control API as an HTTP application: routes, events, metrics, description, and failures in one shape. */
-import fastify, { type FastifyInstance } from "fastify";
+import fastify, { type FastifyInstance, type FastifyReply } from "fastify";
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
 import { TidesmanError } from "../errors.ts";
@@ -27,7 +27,16 @@ const MAX_CONNECTIONS = 128;
 
 export function buildApi(options: ApiOptions): FastifyInstance {
   const { dependencies, version, clock, onError } = options;
-  const app = fastify({ logger: false, bodyLimit: BODY_LIMIT, forceCloseConnections: true });
+  const app = fastify({
+    logger: false,
+    bodyLimit: BODY_LIMIT,
+    forceCloseConnections: true,
+    // A path that cannot be decoded never reaches a route, nor its handler of errors.
+    frameworkErrors: (error, _request, reply: FastifyReply) => {
+      const failure = failureOf(new TidesmanError("TM_USAGE", error.message));
+      return reply.code(httpStatus(failure.code)).send(failure);
+    },
+  });
   app.server.maxConnections = MAX_CONNECTIONS;
 
   for (const route of ROUTES) {

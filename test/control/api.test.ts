@@ -83,6 +83,7 @@ t.test("input that does not fit is TM_USAGE and says what", async (t) => {
     ["GET", "/api/v1/audits?since=yesterday", /since `yesterday` is no time/],
     ["GET", "/api/v1/audits?effect=disable", /`effect`/],
     ["GET", "/api/v1/why?container=web", /`target`/],
+    ["GET", "/api/v1/models/%ff", /not a valid url/],
     ["GET", "/api/v1/why?container=web&target=1.2.3.4:99999", /above 65535/],
     ["POST", "/api/v1/unblock", /`container`/, "{}"],
     ["POST", "/api/v1/unblock", /JSON/i, "{"],
