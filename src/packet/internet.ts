@@ -3,16 +3,9 @@
  * containers' networks, and what the operator adds. Everything else is, the documentation prefixes included: a policy
  * that is tried out on them behaves as it will on real addresses.
  */
-import {
-  ipv4Key,
-  ipv6Key,
-  isMapped,
-  NEVER_INTERNET,
-  type Prefix,
-  parsePrefix,
-  prefixContains,
-} from "../address.ts";
+import { ipv4Key, ipv6Key, isMapped, NEVER_INTERNET, type Prefix, prefixContains } from "../address.ts";
 import { TidesmanError } from "../errors.ts";
+import { parseAddressEntry } from "../policy/prefixes.ts";
 
 /** Immutable; made anew when the host's addresses, the containers' networks or the configuration change. */
 export class InternalPrefixes {
@@ -28,8 +21,8 @@ export class InternalPrefixes {
   constructor(prefixes: Iterable<string>) {
     const ranges: [number, number][] = [];
     for (const text of [...NEVER_INTERNET, ...prefixes]) {
-      const prefix = parsePrefix(text);
-      if (prefix === null) {
+      const prefix = parseAddressEntry(text);
+      if (typeof prefix === "string") {
         throw new TidesmanError(
           "TM_CONFIG",
           `\`${text}\` is no address and no prefix; write \`ADDRESS\` or \`ADDRESS/LENGTH\``,

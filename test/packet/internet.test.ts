@@ -16,6 +16,7 @@ t.test("what is Internet and what is not", async (t) => {
     "2001:db8::2",
     "203.0.113.128/25",
     "2001:db8:d0::1/64",
+    "::ffff:203.0.113.64/122",
   ]);
   for (const text of [
     "10.1.2.3",
@@ -37,6 +38,7 @@ t.test("what is Internet and what is not", async (t) => {
     "198.51.100.2",
     "2001:db8::2",
     "203.0.113.200",
+    "203.0.113.127",
     "2001:db8:d0::ffff",
   ]) {
     t.ok(internal(prefixes, text), text);
