@@ -54,6 +54,7 @@ const READING: readonly (readonly [args: string, status: number, expected: RegEx
   ["policy show", 0, /^# revision 17/],
   ["policy reload", 0, /^revision 18 is in force, before it was 17; 2 rules$/m],
   ["why web ok.test", 0, /would be allowed/],
+  ["why miner ok.test", 1, /would be allowed, were it not blocked$/m],
   ["why web evil.example", 1, /would be dropped: feedDNS \(prevent\) by rule `payments`/],
   ["why web 203.0.113.1:25", 1, /203\.0\.113\.1:25\/tcp/],
   ["why web 203.0.113.1:25", 1, /^ {2}- detected by network\.unresolved$/m],

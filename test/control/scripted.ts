@@ -635,10 +635,11 @@ export class Script implements ControlDependencies {
     );
   };
   why: ControlDependencies["why"] = (name, target) => {
-    if (name !== "web")
+    if (name !== "web" && name !== "miner")
       throw new TidesmanError("TM_NOT_FOUND", `no container \`${name}\`; \`tidesman containers\` lists them`);
     const text = target.kind === "name" ? target.name : `${target.address}:${target.port}/${target.protocol}`;
-    return this.#answer(`why ${text}`, why(text, text.includes("evil") || text.startsWith("203.0.113.")));
+    const report = why(text, text.includes("evil") || text.startsWith("203.0.113."));
+    return this.#answer(`why ${text}`, name === "miner" ? { ...report, state: "blocked" } : report);
   };
   exemptions = () => this.#answer("exemptions", [exemption]);
   exempt: ControlDependencies["exempt"] = (name, request) => {

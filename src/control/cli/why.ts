@@ -20,6 +20,8 @@ export function define(program: Command, attach: Attach): void {
     const report = await (await connect(context)).why(container, target);
     if (json === true) context.output.json(report);
     else writeReport(context.output, report);
+    // Whatever its rule allows, nothing of a blocked container passes.
+    if (report.state === "blocked") return FOUND;
     return report.judgements.some((one) => one.verdict === "drop" || one.effect !== null) ? FOUND : DONE;
   });
 }
@@ -45,7 +47,11 @@ function writeReport(output: Output, report: WhyReport): void {
   ]);
   for (const judgement of report.judgements) {
     output.lines([""]);
-    output.text(`${judgement.event} ${judgement.subject}: ${outcome(judgement)}`, "  ", colour(judgement));
+    output.text(
+      `${judgement.event} ${judgement.subject}: ${outcome(judgement, report.state)}`,
+      "  ",
+      colour(judgement),
+    );
     output.text(`  ${judgement.message}`, "  ");
     for (const reason of judgement.reasons) output.text(`  - ${explain(reason)}`, "    ");
     if (judgement.reasons.length === 0) output.text("  - no list or feed spoke", "    ");
@@ -54,7 +60,9 @@ function writeReport(output: Output, report: WhyReport): void {
   for (const note of report.notes) output.text(note);
 }
 
-function outcome({ verdict, effect, attackType, rule }: Judgement): string {
+function outcome({ verdict, effect, attackType, rule }: Judgement, state: WhyReport["state"]): string {
+  if (effect === null && verdict === "allow" && state === "blocked")
+    return "would be allowed, were it not blocked";
   if (effect === null) return verdict === "allow" ? "would be allowed" : "would be dropped";
   const what = {
     alert: "would be allowed, and audited",
