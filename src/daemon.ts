@@ -48,7 +48,7 @@ import { mayBlock } from "./policy/schema.ts";
 import { controlDependencies, greeting } from "./reports.ts";
 import { Revisions } from "./revisions.ts";
 import { run } from "./run.ts";
-import { makeDirectory, readAll, readText } from "./settings.ts";
+import { configNews, makeDirectory, readAll, readText } from "./settings.ts";
 import { SocketWatch } from "./socket-watch.ts";
 import { surroundingsOf } from "./surroundings.ts";
 import { type Notifier, systemdNotifier, takeListenSockets } from "./systemd.ts";
@@ -474,6 +474,8 @@ export class Daemon {
 
   async reloadOnSignal(): Promise<void> {
     await this.#notifier.reloading();
+    const news = configNews(this.places, this.config);
+    if (news !== null) this.#log.warn(news);
     for (const refusal of await this.parts.revisions.reloadAll()) this.#log.error(refusal);
     await this.#notifier.ready(
       `revision ${this.parts.revisions.revision}, fail mode ${this.config.failMode}`,

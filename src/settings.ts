@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { fileURLToPath } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import { type Config, loadConfig, type Places } from "./config.ts";
 import { DEFAULT_PLACES } from "./control/places.ts";
 import { type ErrorCode, systemCode, TidesmanError } from "./errors.ts";
@@ -36,6 +37,16 @@ export function readConfig(places: Places): Config {
   const named = places.configFile !== DEFAULT_PLACES.configFile;
   const text = readNamed(places.configFile, named, "TM_CONFIG_MISSING", "TM_CONFIG");
   return loadConfig(text, places.configFile, hostname());
+}
+
+/** What a reload has to say of tidesman.yaml, which is read at the start alone; null while it says what runs. */
+export function configNews(places: Places, running: Config): string | null {
+  try {
+    if (isDeepStrictEqual(readConfig(places), running)) return null;
+    return `\`${places.configFile}\` differs from what runs: it is read at the start; restart the daemon to put it in force`;
+  } catch (error) {
+    return `the running configuration stays: ${error instanceof Error ? error.message : String(error)}`;
+  }
 }
 
 export interface ReadPolicy {

@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { TidesmanError } from "../src/errors.ts";
-import { readAll } from "../src/settings.ts";
+import { configNews, readAll, readConfig } from "../src/settings.ts";
 
 t.test("what is wrong with any of the files is told at once", async (t) => {
   const folder = t.testdir({
@@ -45,4 +45,17 @@ t.test("what is wrong with any of the files is told at once", async (t) => {
     code: "TM_CONFIG_MISSING",
     message: /none\.yaml.*policy\.yaml:1:10.*feeds\.yaml:2:8/s,
   });
+});
+
+t.test("a reload says when tidesman.yaml is not what runs", async (t) => {
+  const folder = t.testdir({ "tidesman.yaml": "host: h1\n" });
+  const configFile = join(folder, "tidesman.yaml");
+  const places = { configFile, policyFile: "", feedsFile: "", stateDirectory: "", runtimeDirectory: "" };
+  const running = readConfig(places);
+  writeFileSync(configFile, "# the same in other words\nhost: 'h1'\ndns: {}\n");
+  t.equal(configNews(places, running), null);
+  writeFileSync(configFile, "host: h1\ndns: { preventResponse: refused }\n");
+  t.match(configNews(places, running), /tidesman\.yaml` differs from what runs: .*restart the daemon/);
+  writeFileSync(configFile, "host: h1\ndsn: {}\n");
+  t.match(configNews(places, running), /^the running configuration stays: .*tidesman\.yaml:2:1: dsn/);
 });
