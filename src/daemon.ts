@@ -67,6 +67,15 @@ const HEALTH_INTERVAL = 2_000;
 
 /** Runs until SIGTERM or SIGINT. Returns the exit status; throws the TidesmanError that kept it from starting. */
 export async function runDaemon(places: Places): Promise<number> {
+  // Before the files are read a reload has nothing to do; while it starts, it waits.
+  let starting: Promise<void> | undefined;
+  process.on("SIGHUP", () => {
+    const reload = starting?.then(
+      () => daemon.reloadOnSignal(),
+      () => undefined,
+    );
+    reload?.catch((error: unknown) => log.error({ error }, "the reload failed"));
+  });
   const config = readAll(places);
   const log = systemLogger(config.log.level);
   const daemon = new Daemon(places, config, log, systemClock);
@@ -77,10 +86,9 @@ export async function runDaemon(places: Places): Promise<number> {
     };
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve(EXIT.ok));
   });
-  process.on("SIGHUP", () => void daemon.reloadOnSignal());
   // Keeps the process alive by itself: all timers of ours let it end.
   const alive = setInterval(() => undefined, 3_600_000);
-  const starting = daemon.start();
+  starting = daemon.start();
   try {
     await Promise.race([starting, ended]);
     return await ended;

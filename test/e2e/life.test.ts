@@ -1,5 +1,5 @@
 /** The appliance's own life, end to end: what it leaves in the kernel, what it keeps, and what it survives. */
-import { rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { Appliance, CATCH_ALL } from "../../scripts/world/appliance.ts";
@@ -145,6 +145,19 @@ await inLab(t, async (world) => {
     );
     t.equal(port.connection?.port, 8080);
     await container.remove();
+    await appliance.stop();
+  });
+
+  await t.test("told to reload while it starts, it does so afterwards", async (t) => {
+    const appliance = Appliance.prepare(world, "early", { rules: [CATCH_ALL] });
+    t.teardown(() => appliance.stop());
+    const socket = join(appliance.directory, "run", "control.sock");
+    const starting = appliance.start();
+    await until("the control socket is there", async () => existsSync(socket));
+    await appliance.signal("SIGHUP");
+    await starting;
+    await until("it has reloaded", async () => / in force/.test(appliance.logText()));
+    t.notMatch(appliance.logText(), /"level":"(error|fatal)"/);
     await appliance.stop();
   });
 
