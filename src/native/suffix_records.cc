@@ -160,6 +160,7 @@ Refusal SuffixRecords::hash_and_code(const std::vector<Bytes>& lists, uint32_t k
         const size_t from = label == 0 ? 0 : name.ends[label - 1] + 1;
         hash.stored_label(name.text + from, name.ends[label] - from);
         const auto [high, low] = hash.finish();
+        Chain& part = parts_[high >> kBelowPart];
         words += 2;
         uint32_t size = 0;
         if (label > 0) {
@@ -168,11 +169,13 @@ Refusal SuffixRecords::hash_and_code(const std::vector<Bytes>& lists, uint32_t k
           if (seen == marker) continue;
           seen = marker;
         } else {
+          // It waits for memory while the name is coded.
+          part.prefetch();
           size = coder.encode(name, code);
         }
         const uint32_t more = (size + 31) >> 5;
         words += more;
-        uint32_t* record = parts_[high >> kBelowPart].extend(kRecordWords + more, &pool_);
+        uint32_t* record = part.extend(kRecordWords + more, &pool_);
         if (record == nullptr) return Refusal::kNoMemory;
         record[kHigh] = high;
         record[kLow] = low;

@@ -39,7 +39,7 @@ inline uint32_t words_of(const uint32_t* record) {
   return record[kHead] == kMarker ? kRecordWords : kRecordWords + code_words(record[kHead]);
 }
 
-// A block of records, none of which reaches over its end.
+// A block of records, none of which reaches over its end. `used`: words, once another block follows.
 struct Block {
   static constexpr uint32_t kWords = 509;
   Block* next;
@@ -72,22 +72,18 @@ class Chain {
  public:
   // Where `count` words can be written; null when there is no memory.
   uint32_t* extend(uint32_t count, BlockPool* pool) {
-    if (last_ == nullptr || last_->used + count > Block::kWords) {
-      Block* block = pool->take();
-      if (block == nullptr) return nullptr;
-      block->next = nullptr;
-      block->used = 0;
-      (last_ == nullptr ? first_ : last_->next) = block;
-      last_ = block;
-    }
-    uint32_t* words = last_->words + last_->used;
-    last_->used += count;
+    if (static_cast<size_t>(end_ - next_) < count && !begin_block(pool)) return nullptr;
+    uint32_t* words = next_;
+    next_ += count;
     return words;
   }
+  // Says that the next record will be written soon.
+  void prefetch() const { __builtin_prefetch(next_, 1); }
   template <typename OnRecord>
   void each(OnRecord on_record) const {
-    for (Block* block = first_; block != nullptr; block = block->next) {
-      for (uint32_t at = 0; at < block->used; at += words_of(block->words + at)) on_record(block->words + at);
+    for (const Block* block = first_; block != nullptr; block = block->next) {
+      const uint32_t* const end = block == last_ ? next_ : block->words + block->used;
+      for (const uint32_t* record = block->words; record < end; record += words_of(record)) on_record(record);
     }
   }
   void give_back(BlockPool* pool) {
@@ -96,12 +92,30 @@ class Chain {
       pool->give(block);
       block = next;
     }
-    first_ = last_ = nullptr;
+    *this = Chain();
   }
 
  private:
+  bool begin_block(BlockPool* pool) {
+    Block* block = pool->take();
+    if (block == nullptr) return false;
+    block->next = nullptr;
+    if (last_ == nullptr) {
+      first_ = block;
+    } else {
+      last_->used = static_cast<uint32_t>(next_ - last_->words);
+      last_->next = block;
+    }
+    last_ = block;
+    next_ = block->words;
+    end_ = block->words + Block::kWords;
+    return true;
+  }
+
   Block* first_ = nullptr;
   Block* last_ = nullptr;
+  uint32_t* next_ = nullptr;
+  uint32_t* end_ = nullptr;
 };
 
 class SuffixRecords {

@@ -4,7 +4,7 @@ import { MAX_LABEL, MAX_NAME } from "../../name.ts";
 import { Growing } from "../growing.ts";
 import { MAX_BODY } from "./body.ts";
 import { DOT, LF, type Taken } from "./lines.ts";
-import { EMPTY, hashByte, isPublicSuffix, mayBePublicSuffix } from "./public-suffix.ts";
+import { isPublicSuffix, mayBePublicSuffix } from "./public-suffix.ts";
 
 export { isPublicSuffix } from "./public-suffix.ts";
 
@@ -50,33 +50,30 @@ export function appendNameLines(
 ): Taken {
   let next = at;
   let lines = 0;
-  for (; lines < most && out.length <= MAX_BODY; lines++) {
+  for (; lines < most && next < body.length && out.length <= MAX_BODY; lines++) {
     out.reserve(MAX_NAME + 2);
     const { bytes } = out;
     let to = out.length;
     if (below) bytes[to++] = DOT;
     const first = to;
-    const last = first + MAX_NAME - 2;
     let label = first;
-    let rest = EMPTY;
-    let whole = EMPTY;
+    let second = first;
     let from = next;
-    for (; to < last; from++) {
-      // Behind the end of the body, undefined: a last line without a line feed is no usual one.
-      const byte = NAME_BYTE[body[from]!];
-      if (!byte) break;
+    // Where the line feed stands at the latest. One read outside of the body would make all others take twice as long.
+    const last = Math.min(next + MAX_NAME - 2, body.length - 1);
+    for (; from < last; from++) {
+      const byte = NAME_BYTE[body[from]!]!;
+      if (byte === 0) break;
       bytes[to++] = byte;
-      whole = hashByte(whole, byte);
-      rest = hashByte(rest, byte);
       if (byte !== DOT) continue;
       const length = to - 1 - label;
       if (length === 0 || length > MAX_LABEL) return { next, lines };
-      if (label === first) rest = EMPTY;
+      if (label === first) second = to;
       label = to;
     }
-    if (body[from] === CR) from++;
+    if (body[from] === CR && from + 1 < body.length) from++;
     if (body[from] !== LF || label === first || to === label || to - label > MAX_LABEL) break;
-    if (isDigit(bytes[label]!) || mayBePublicSuffix(whole, rest)) break;
+    if (isDigit(bytes[label]!) || mayBePublicSuffix(bytes, first, second, to)) break;
     bytes[to++] = LF;
     out.length = to;
     next = from + 1;
@@ -99,8 +96,7 @@ function append(body: Uint8Array, start: number, end: number, suffix: boolean, o
   let to = first;
   let labels = 0;
   let labelStart = first;
-  let whole = EMPTY;
-  let rest = EMPTY;
+  let second = first;
   for (let from = at; from < end; from++) {
     const byte = NAME_BYTE[body[from]!]!;
     if (byte === 0) {
@@ -115,20 +111,19 @@ function append(body: Uint8Array, start: number, end: number, suffix: boolean, o
       if (length > MAX_LABEL) return "label over 63 bytes";
       // The dot at the very end is that of the root.
       if (from + 1 === end) continue;
-      labels++;
       labelStart = to + 1;
+      if (labels++ === 0) second = labelStart;
     }
     if (to - first >= MAX_NAME - 2) return "name over 255 bytes";
     bytes[to++] = byte;
-    whole = hashByte(whole, byte);
-    rest = byte === DOT && labels === 1 ? EMPTY : hashByte(rest, byte);
   }
   if (to - labelStart > MAX_LABEL) return "label over 63 bytes";
   if (to === labelStart) return "empty label";
   if (labels === 0) return "a single label";
   out.length = to;
   if (endsInNumber(out, labelStart)) return "an address, not a domain name";
-  if (mayBePublicSuffix(whole, rest) && isPublicSuffix(out.text(first))) return "a public suffix";
+  if (mayBePublicSuffix(bytes, first, second, to) && isPublicSuffix(out.text(first)))
+    return "a public suffix";
   out.bytes[out.length++] = LF;
   return null;
 }

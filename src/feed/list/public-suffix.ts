@@ -1,6 +1,6 @@
 /**
  * Whether a name is a public suffix, asked for every name of every list. tldts takes most of the time of reading a list
- * for that, so that what can be no rule is told by a hash first: a filter with a bit for every rule of the public suffix
+ * for that, so that what can be no rule is told by a few of its bytes first: a filter of every rule of the public suffix
  * list, made from the trie that tldts itself asks.
  */
 import { createRequire } from "node:module";
@@ -23,37 +23,59 @@ export function isPublicSuffix(name: string): boolean {
   return getPublicSuffix(wildcard, PRIVATE) !== wildcard;
 }
 
-/** Hash of no bytes. */
-export const EMPTY = 0x811c9dc5 | 0;
-
-/** The hash of the bytes that `hash` is of and one more (FNV-1a); of no use against whoever wants two to be equal. */
-export function hashByte(hash: number, byte: number): number {
-  return Math.imul(hash ^ byte, 0x01000193);
-}
-
 const FILTER_BITS = 20;
-const rules = new Uint8Array(1 << (FILTER_BITS - 3));
-/** Of rules that begin with `*.`: what stands behind that. */
-const wildcards = new Uint8Array(1 << (FILTER_BITS - 3));
+/** Two bits for each rule. */
+const filter = new Uint8Array(1 << (FILTER_BITS - 3));
+/** Bytes that a name must have, and what stands behind its first dot, to be told by its first and last ones. */
+const SHORTEST_NAME = 4;
+const SHORTEST_REST = 2;
+/** Keeps rules that begin with `*.` apart from others; above any length of a name. */
+const WILDCARD = 0x100;
 
 /**
- * False where `isPublicSuffix` of a name of two or more labels is: then neither is the name a rule nor the part of it
- * behind the first dot one with `*.` before it. By hash: of the whole name, and of that part.
+ * False where `isPublicSuffix` of the name `bytes[from … to)` is, whose second label begins at `second`: then neither is the
+ * name a rule, nor what stands behind its first dot one with `*.` before it, by length and by a few bytes. Of no use against
+ * whoever wants to be asked about.
  */
-export function mayBePublicSuffix(whole: number, rest: number): boolean {
-  return has(rules, whole) || has(wildcards, rest);
+export function mayBePublicSuffix(bytes: Uint8Array, from: number, second: number, to: number): boolean {
+  if (to - from < SHORTEST_NAME || to - second < SHORTEST_REST) return true;
+  return has(ruleKey(bytes, from, to)) || has(wildcardKey(bytes, second, to));
 }
 
-function has(filter: Uint8Array, hash: number): boolean {
-  const bit = Math.imul(hash, 0x9e3779b1) >>> (32 - FILTER_BITS);
+function ruleKey(bytes: Uint8Array, from: number, to: number): number {
+  const head = half(bytes, from) | (half(bytes, from + 2) << 16);
+  return mixed(head, half(bytes, to - 4) | (half(bytes, to - 2) << 16), to - from);
+}
+
+/** Of what stands behind `*.`. */
+function wildcardKey(bytes: Uint8Array, from: number, to: number): number {
+  return mixed(half(bytes, from), half(bytes, to - 2), to - from + WILDCARD);
+}
+
+function half(bytes: Uint8Array, at: number): number {
+  return bytes[at]! | (bytes[at + 1]! << 8);
+}
+
+function mixed(head: number, tail: number, length: number): number {
+  const hash = Math.imul(Math.imul(head, 0x01000193) ^ tail, 0x9e3779b1);
+  return Math.imul(hash ^ (hash >>> 15) ^ length, 0x85ebca6b);
+}
+
+function has(key: number): boolean {
+  // Nearly always the first one tells.
+  return hasBit(key >>> (32 - FILTER_BITS)) && hasBit(second(key));
+}
+
+function hasBit(bit: number): boolean {
   return ((filter[bit >>> 3]! >>> (bit & 7)) & 1) === 1;
 }
 
-function add(filter: Uint8Array, name: string): void {
-  let hash = EMPTY;
-  for (let at = 0; at < name.length; at++) hash = hashByte(hash, name.charCodeAt(at));
-  const bit = Math.imul(hash, 0x9e3779b1) >>> (32 - FILTER_BITS);
-  filter[bit >>> 3]! |= 1 << (bit & 7);
+function second(key: number): number {
+  return Math.imul(key ^ (key >>> 16), 0xc2b2ae35) >>> (32 - FILTER_BITS);
+}
+
+function add(key: number): void {
+  for (const bit of [key >>> (32 - FILTER_BITS), second(key)]) filter[bit >>> 3]! |= 1 << (bit & 7);
 }
 
 /** What tldts walks: the edges of node `n` are `edgeStart[n] … edgeStart[n + 1]`, their labels one text in order. */
@@ -85,10 +107,11 @@ export function publicSuffixRules(): string[] {
 }
 
 for (const rule of publicSuffixRules()) {
-  if (!rule.includes("*")) add(rules, rule);
-  else if (rule.lastIndexOf("*") === 0 && rule[1] === ".") add(wildcards, rule.slice(2));
-  else {
+  const bytes = Buffer.from(rule, "latin1");
+  if (rule.includes("*")) {
+    const isUsual = rule.lastIndexOf("*") === 0 && rule[1] === "." && bytes.length >= 2 + SHORTEST_REST;
     // No list has had such a rule; every name is then asked about.
-    rules.fill(0xff);
-  }
+    if (!isUsual) filter.fill(0xff);
+    add(wildcardKey(bytes, 2, bytes.length));
+  } else if (bytes.length >= SHORTEST_NAME) add(ruleKey(bytes, 0, bytes.length));
 }
