@@ -54,8 +54,7 @@ export function buildApi(options: ApiOptions): FastifyInstance {
     });
   }
   app.get("/api/v1/events", (_request, reply) => {
-    reply.hijack();
-    streamEvents(reply.raw, dependencies, clock);
+    streamEvents(reply.raw, dependencies, clock, () => reply.hijack());
   });
   app.get("/metrics", async (_request, reply) => {
     const text = await metricsText(await dependencies.status());

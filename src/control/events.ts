@@ -9,11 +9,15 @@ const HEARTBEAT = 15_000;
 /** Bytes that may wait for a client that reads slowly; what does not fit is left out and counted to it. */
 const BACKLOG = 4 << 20;
 
-/** Writes all of them to `response` until it is closed. The subscriptions hold once the headers are sent. */
+/**
+ * Writes all of them to `response` until it is closed. The subscriptions hold once the headers are sent; `begin` is called when
+ * they do, before the first byte. Throws what they throw, and then nothing was begun.
+ */
 export function streamEvents(
   response: ServerResponse,
   dependencies: Pick<ControlDependencies, "subscribe" | "subscribeIncidents">,
   clock: Clock,
+  begin: () => void,
 ): void {
   let lost = 0;
   const send = (event: string, data: string, id?: string): void => {
@@ -33,6 +37,7 @@ export function streamEvents(
   const leaveIncidents = dependencies.subscribeIncidents((incident, isNew) =>
     send(isNew ? "incident" : "incidentChanged", JSON.stringify(incident), incident.id),
   );
+  begin();
   const heartbeat = clock.every(HEARTBEAT, () => {
     if (response.writableLength === 0) response.write(": still here\n\n");
   });

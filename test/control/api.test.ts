@@ -173,6 +173,20 @@ t.test("metrics are Prometheus text", async (t) => {
 });
 
 t.test(
+  "events while nobody can be subscribed to: a failure like any other, and no client that waits for ever",
+  async (t) => {
+    const { app, script } = api();
+    script.subscribe = () => {
+      throw new TidesmanError("TM_UNREACHABLE", "the daemon is still starting");
+    };
+    const answer = await app.inject("/api/v1/events");
+    t.equal(answer.statusCode, 503);
+    t.match(answer.json(), { code: "TM_UNREACHABLE" });
+    t.equal(script.subscribers, 0);
+  },
+);
+
+t.test(
   "events: told as they come, bounded for a client that does not read, gone when it leaves",
   async (t) => {
     const { app, script, clock } = api();
