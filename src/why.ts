@@ -21,16 +21,17 @@ export async function why(
   container: Container,
   target: WhyTarget,
 ): Promise<WhyReport> {
-  const profile = profileOf(parts, container);
   const notes: string[] = [];
+  const sender = senderOf(parts, container, notes);
+  const profile = profileOf(parts, sender);
   if (profile.rule === null) notes.push("no rule governs this container: nothing of it is judged");
-  if (container.state === "blocked") notes.push("the container is blocked: whatever it sends is dropped");
-  const spared = parts.blocking.spared().find(({ id }) => id === container.id);
+  if (sender.state === "blocked") notes.push("the container is blocked: whatever it sends is dropped");
+  const spared = parts.blocking.spared().find(({ id }) => id === sender.id);
   if (spared !== undefined) notes.push(`the container is not stopped by \`block\`: ${spared.reason}`);
   const judged =
     target.kind === "name"
       ? { subject: target.name, names: [], judgements: judgeName(parts, profile, target.name) }
-      : await judgeConnection(parts, internal, container, profile, target, notes);
+      : await judgeConnection(parts, internal, sender, profile, target, notes);
   return {
     container: auditContainer(container),
     state: container.state,
@@ -44,6 +45,18 @@ export async function why(
     notes,
     revision: parts.revisions.revision,
   };
+}
+
+/** Who the container is taken for by what it sends: whoever's network it shares. Notes where that is not itself. */
+function senderOf(parts: Parts, container: Container, notes: string[]): Container {
+  const { networkMode } = container;
+  if (networkMode === "host") notes.push("the container is in the host's network: what it sends is not seen");
+  if (networkMode === "none") notes.push("the container has no network");
+  if (!networkMode.startsWith("container:")) return container;
+  const owner = parts.registry.find(networkMode.slice("container:".length));
+  if (owner === undefined) return container;
+  notes.push(`the container shares the network of \`${owner.name}\`: what it sends is judged as that one's`);
+  return owner;
 }
 
 function judgeName(parts: Parts, profile: Profile, name: string): Judgement[] {

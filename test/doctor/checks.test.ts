@@ -212,6 +212,18 @@ t.test("coverage: each container that is not seen, by name", async (t) => {
   ]);
 });
 
+t.test("coverage: who is judged by another's rule, since it shares its network", async (t) => {
+  const guest = (name: string, rule: string) => {
+    return { ...container, id: name, name, rule, networkMode: "container:owner", networks: [] };
+  };
+  const owner = { ...container, id: "owner", name: "owner", rule: "strict" };
+  const containers = [owner, guest("alike", "strict"), guest("other", "loose")];
+  t.match(await hear(coverage, { patient: { containers } }), [
+    /^ok: 3 of 3/,
+    /^warning: in another container's network.*: `other` as `owner`$/,
+  ]);
+});
+
 t.test("lookups", async (t) => {
   const two = configured("dns: { upstreams: [192.0.2.1, '192.0.2.2:5353'] }");
   const silent = (...addresses: string[]) => ({

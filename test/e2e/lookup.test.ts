@@ -125,6 +125,17 @@ await inLab(t, async (world) => {
     t.notOk(askedNames(world.directory).some((line) => line.startsWith("deeper.denied.example ")));
   });
 
+  await t.test("who shares a container's network is judged as that one, and told so", async (t) => {
+    const sharing = ["--name", "guest", "--network", "container:strict"];
+    await world.engine.docker(["run", "-d", ...sharing, "lab/tools:1", "sleep", "100000"]);
+    const shared = await until("the guest is known", async () => {
+      const told = await appliance.cli("why", "guest", "denied.example");
+      return told.stdout.includes("shares the network") ? told : undefined;
+    });
+    t.match(shared, { status: 1, stdout: /^rule +strict.*shares the network of `strict`/ms });
+    await world.engine.docker(["rm", "-f", "guest"]);
+  });
+
   await t.test("a cached answer is decided for each container", async (t) => {
     const asked = (): number =>
       askedNames(world.directory).filter((line) => line === "denied.example A").length;

@@ -31,6 +31,14 @@ function seenByDaemon({ containers }: Patient): readonly Verdict[] {
     const message = `on a network past the host's bridges (macvlan, ipvlan), not seen there: ${named(past)}`;
     verdicts.push(warning(message, "attach them to a bridge network"));
   }
+  const sharing = running.flatMap((one) => {
+    const owner = running.find(({ id }) => one.networkMode === `container:${id}`);
+    return owner === undefined || owner.rule === one.rule ? [] : [`\`${one.name}\` as \`${owner.name}\``];
+  });
+  if (sharing.length > 0) {
+    const message = `in another container's network, and judged as that one by another rule than their own: ${sharing.join(", ")}`;
+    verdicts.push(warning(message, "put both into the scope of one rule, or give each a network of its own"));
+  }
   if (ungoverned.length > 0) {
     const message = `governed by no rule, and so not analysed: ${named(ungoverned)}`;
     verdicts.push(warning(message, "end policy.yaml in a rule without a scope"));
