@@ -1,5 +1,12 @@
 /** Reads the buckets of a domain set, which index.ts describes, in TypeScript: for look-ups the twin of native/domain_set.cc. */
-import { type DomainWalk, FOUND, MOST_LABELS, MOST_NAME, type WalkParts } from "../native/domain-walk.ts";
+import {
+  type DomainWalk,
+  FOUND,
+  MOST_LABELS,
+  MOST_NAME,
+  QUESTION,
+  type WalkParts,
+} from "../native/domain-walk.ts";
 import {
   directoryWord,
   LONG_NAME,
@@ -21,7 +28,7 @@ const INTERIOR = -2;
 export interface BucketParts extends WalkParts, CodeTables {}
 
 export class Buckets implements DomainWalk {
-  readonly question = new Uint8Array(256);
+  readonly question = new Uint8Array(QUESTION);
   readonly found = new Uint32Array(FOUND.FIRST + MOST_LABELS * FOUND.STRIDE);
   readonly #hash: SuffixHash;
   readonly #rows: number;
@@ -46,16 +53,17 @@ export class Buckets implements DomainWalk {
     this.#groupBits = groupBits;
   }
 
-  find(length: number): void {
+  find(size: number): void {
     const { question, found } = this;
     const labels = this.#labels;
     const hash = this.#hash;
     found[FOUND.COUNT] = 0;
     let count = 0;
-    for (let at = 0; at < length; at += question[at]! + 1) {
-      const size = question[at]!;
-      if (size === 0 || size > 63 || at + size >= length || length > MOST_NAME) return;
-      labels[count++] = at;
+    let length = 0;
+    for (; ; length += question[length]! + 1) {
+      if (length > MOST_NAME || length >= size || question[length]! > 63) return;
+      if (question[length] === 0) break;
+      labels[count++] = length;
     }
     if (count < 2) return;
 

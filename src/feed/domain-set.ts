@@ -1,6 +1,6 @@
 /** The domain half of the compiled feeds. The walk over the suffixes of a name is C++ where the addon was built. */
 import { TidesmanError } from "../errors.ts";
-import { type DomainWalk, FOUND, MOST_NAME, nativeDomainWalk } from "../native/domain-walk.ts";
+import { type DomainWalk, FOUND, nativeDomainWalk, QUESTION } from "../native/domain-walk.ts";
 import type { FeedHit } from "../policy/types.ts";
 import { type BucketParts, Buckets } from "./buckets.ts";
 import { DOMAIN, DOMAIN_MAGIC, HEADER, openHeader, ROW_WORDS } from "./format.ts";
@@ -72,14 +72,7 @@ export class DomainSet {
    * nothing allocated, when there is none or the bytes are no uncompressed name.
    */
   find(bytes: Uint8Array, offset: number): readonly FeedHit[] {
-    const question = this.#question;
-    let length = 0;
-    for (let size = bytes[offset]; size !== 0; size = bytes[offset + length]) {
-      if (size === undefined || size > 63 || length + size >= MOST_NAME) return NONE;
-      for (const end = length + size; length <= end; length++) question[length] = bytes[offset + length]!;
-    }
-    // At least two labels, of which the walk makes sure.
-    this.#walk.find(length);
+    this.#walk.find(this.#ask(bytes, offset));
     const found = this.#found;
     let hits: readonly FeedHit[] = NONE;
     for (let left = found[FOUND.COUNT]!; left > 0; left--) {
@@ -94,6 +87,24 @@ export class DomainSet {
       );
     }
     return hits;
+  }
+
+  /** Puts the name to the walk, which makes sure that it is one; returns how many bytes may be of it. */
+  #ask(bytes: Uint8Array, offset: number): number {
+    const question = this.#question;
+    if (offset === 0 && bytes.length <= QUESTION) {
+      question.set(bytes);
+      return bytes.length;
+    }
+    let end = offset;
+    for (let size = bytes[end]; size !== 0; size = bytes[end]) {
+      if (size === undefined || size > 63) return 0;
+      end += size + 1;
+    }
+    const size = end - offset + 1;
+    if (size > QUESTION) return 0;
+    for (let at = 0; at < size; at++) question[at] = bytes[offset + at]!;
+    return size;
   }
 
   /** The names that one feed lists, as `ParsedList.entries`: for a feed that could not be read again. */

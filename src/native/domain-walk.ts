@@ -26,18 +26,19 @@ export const FOUND = {
   STRIDE: 4,
 } as const;
 
-/** Bytes of a name without its root label, and labels it may have. */
+/** Bytes that the question may have: more than any name, whose root label stands at MOST_NAME at the latest. */
+export const QUESTION = 256;
 export const MOST_NAME = 254;
 export const MOST_LABELS = MOST_NAME / 2;
 
 /** One name at a time, in memory that both sides know, so that nothing is made for a look-up. */
 export interface DomainWalk {
-  /** Where the name is put, in wire form and any case. */
+  /** Where the name is put, in wire form and any case; QUESTION bytes. */
   readonly question: Uint8Array;
   /** The entries that are the name or end it, the shortest first, after `find`. */
   readonly found: Uint32Array;
-  /** `length`: bytes of the name, its root label left out. Finds nothing for what is no name. */
-  find(length: number): void;
+  /** `size`: bytes of the question, in which the name begins and ends. Finds nothing for what is no name. */
+  find(size: number): void;
   /** The stored name that begins at a bit of a word of the buckets. */
   text(word: number, bit: number): string;
 }

@@ -15,8 +15,8 @@ constexpr uint32_t kLongName = 127;
 
 constexpr int64_t kAbsent = -1, kInterior = -2;
 
-// Suffixes whose buckets are asked for before the first is looked at: a look-up waits for memory once, not once for each.
-constexpr size_t kAhead = 2;
+// Bytes of buckets that a processor is taken to hold near: look-ups do not wait for memory then, and do nothing meanwhile.
+constexpr size_t kCached = 0x200000;
 constexpr size_t kLineWords = 32;
 
 // What `bits_at` gives at least, in whole bytes.
@@ -73,13 +73,14 @@ struct DomainSet::Name {
 // A suffix of it.
 struct DomainSet::Suffix {
   // Where its first label begins.
-  size_t at;
-  // Lower half of its hash, and where its bucket begins (before that is asked for, its word of the directory).
-  uint32_t low;
-  size_t bucket;
-  // The code of its first two symbols.
-  uint32_t head;
-  uint32_t head_bits;
+  size_t at = 0;
+  // Lower half of its hash, its word of the directory, and where its bucket begins.
+  uint32_t low = 0;
+  size_t word = 0;
+  size_t bucket = 0;
+  // The code of its first two symbols; no bits while it was not made.
+  uint32_t head = 0;
+  uint32_t head_bits = 0;
 };
 
 DomainSet::DomainSet(const Parts& parts)
@@ -90,6 +91,7 @@ DomainSet::DomainSet(const Parts& parts)
       key0_(parts.key0),
       key1_(parts.key1),
       group_bits_(parts.group_bits),
+      waits_(parts.bucket_words * sizeof(uint16_t) > kCached),
       sets_(kContexts),
       // At least one set, of which every context without one is.
       codes_(std::max<size_t>(parts.sets, 1) * kSymbols) {
@@ -101,17 +103,18 @@ DomainSet::DomainSet(const Parts& parts)
                  [&](uint16_t set) { return set < parts.sets ? set : uint16_t{0}; });
 }
 
-void DomainSet::find(const uint8_t* question, size_t length, uint32_t* found) const {
+void DomainSet::find(const uint8_t* question, size_t size, uint32_t* found) const {
   found[0] = 0;
-  if (length > kMostBytes || rows_ == 0) return;
   uint8_t labels[kMostLabels + 1];
   size_t count = 0;
-  for (size_t at = 0; at < length; at += question[at] + 1) {
-    if (question[at] == 0 || question[at] > 63 || at + question[at] >= length) return;
-    labels[count++] = static_cast<uint8_t>(at);
+  size_t length = 0;
+  for (;; length += question[length] + 1) {
+    if (length > kMostBytes || length >= size || question[length] > 63) return;
+    labels[count] = static_cast<uint8_t>(length);
+    if (question[length] == 0) break;
+    count++;
   }
-  if (count < 2) return;
-  labels[count] = static_cast<uint8_t>(length);
+  if (count < 2 || rows_ == 0) return;
 
   Name name;
   name.length = length;
@@ -120,62 +123,65 @@ void DomainSet::find(const uint8_t* question, size_t length, uint32_t* found) co
   name.text[length] = '\n';
   SuffixHash hash(key0_, key1_);
   hash.stored_label(name.text + labels[count - 1] + 1, length - labels[count - 1] - 1);
-  // The first of two labels, each with one more than the one before.
-  Suffix suffixes[kMostLabels];
-  const size_t all = count - 1;
-  size_t hashed = 0;
-  size_t asked = 0;
-  for (size_t number = 0; number < all; number++) {
-    const size_t ahead = std::min(all, number + kAhead);
-    for (; hashed < ahead; hashed++) {
-      Suffix& suffix = suffixes[hashed];
-      suffix.at = labels[all - 1 - hashed];
-      hash.stored_label(name.text + suffix.at + 1, labels[all - hashed] - suffix.at - 1);
-      const SuffixHash::Result result = hash.finish();
-      suffix.low = result.low;
-      // As `directoryWord` of format.ts.
-      const uint64_t scaled = result.high * rows_;
-      suffix.bucket = (scaled >> 32) * kRowWords + kRowHead + (((scaled & 0xffffffff) * kRowBuckets) >> 32);
-      __builtin_prefetch(directory_ + suffix.bucket);
+  // Call it for one label after the other, from the right.
+  const auto suffix_at = [&](size_t label) {
+    Suffix suffix;
+    suffix.at = labels[label];
+    hash.stored_label(name.text + suffix.at + 1, labels[label + 1] - suffix.at - 1);
+    const SuffixHash::Result result = hash.finish();
+    suffix.low = result.low;
+    // As `directoryWord` of format.ts.
+    const uint64_t scaled = result.high * rows_;
+    suffix.word = (scaled >> 32) * kRowWords + kRowHead + (((scaled & 0xffffffff) * kRowBuckets) >> 32);
+    __builtin_prefetch(directory_ + suffix.word);
+    return suffix;
+  };
+  Suffix suffix = suffix_at(count - 2);
+  for (size_t label = count - 2;; label--) {
+    suffix.bucket = beginning_of(suffix.word);
+    Suffix next;
+    if (waits_) {
+      if (suffix.bucket + kLineWords < bucket_words_) {
+        __builtin_prefetch(buckets_ + suffix.bucket);
+        __builtin_prefetch(buckets_ + suffix.bucket + kLineWords);
+      }
+      // Meanwhile. Of the next suffix no more than its row of the directory: most walks end before it.
+      if (label > 0) next = suffix_at(label - 1);
+      encode_for(&suffix, &name);
     }
-    for (; asked < ahead; asked++) {
-      Suffix& suffix = suffixes[asked];
-      suffix.bucket = beginning_of(suffix.bucket);
-      if (suffix.bucket + kLineWords >= bucket_words_) continue;
-      __builtin_prefetch(buckets_ + suffix.bucket);
-      __builtin_prefetch(buckets_ + suffix.bucket + kLineWords);
-    }
-    // While the memory is read, whether or not it will be needed. Once, then all the rest.
-    if (suffixes[number].at < name.coded) encode(number == 0 ? suffixes[0].at : 0, &name);
-    encode_head(name, &suffixes[number]);
     uint32_t* entry = found + 1 + found[0] * kEntryWords;
-    const int64_t group = probe(name, suffixes[number], entry + 2);
+    const int64_t group = probe(&name, &suffix, entry + 2);
     if (group == kAbsent) return;
-    if (group == kInterior) continue;
-    entry[0] = static_cast<uint32_t>(all - 1 - number);
-    entry[1] = static_cast<uint32_t>(group);
-    found[0]++;
+    if (group != kInterior) {
+      entry[0] = static_cast<uint32_t>(label);
+      entry[1] = static_cast<uint32_t>(group);
+      found[0]++;
+    }
+    if (label == 0) return;
+    suffix = waits_ ? next : suffix_at(label - 1);
   }
 }
 
-int64_t DomainSet::probe(const Name& name, const Suffix& suffix, uint32_t* place) const {
-  const size_t bucket = suffix.bucket;
+int64_t DomainSet::probe(Name* name, Suffix* suffix, uint32_t* place) const {
+  const size_t bucket = suffix->bucket;
   if (bucket >= bucket_words_) return kAbsent;
   const size_t names = bucket + 1 + buckets_[bucket];
   if (names > bucket_words_) return kAbsent;
+  const uint32_t low = suffix->low;
   int64_t found = kAbsent;
   for (size_t at = bucket + 1; at < names; at++) {
     const uint32_t slot = buckets_[at];
     // The bits that both kinds of slot have.
-    if (((slot ^ suffix.low) & kNameHash) != 0) continue;
+    if (((slot ^ low) & kNameHash) != 0) continue;
     if ((slot & kNameSlot) == 0) {
-      if (((slot ^ suffix.low) & kMarkerHash) != 0) continue;
+      if (((slot ^ low) & kMarkerHash) != 0) continue;
     } else {
       size_t offset = 0;
       for (size_t before = bucket + 1; before < at; before++) offset += size_of(buckets_[before], names, offset);
       if (size_units(slot) == kLongName) offset += kLongSizeBits;
       const size_t group = names * 16 + offset;
-      if (equals(name, suffix, group + group_bits_)) {
+      encode_for(suffix, name);
+      if (equals(*name, *suffix, group + group_bits_)) {
         place[0] = static_cast<uint32_t>(names);
         place[1] = static_cast<uint32_t>(offset + group_bits_);
         return static_cast<int64_t>(bits_at(group) & ((uint64_t{1} << group_bits_) - 1));
@@ -185,6 +191,13 @@ int64_t DomainSet::probe(const Name& name, const Suffix& suffix, uint32_t* place
     found = kInterior;
   }
   return found;
+}
+
+void DomainSet::encode_for(Suffix* suffix, Name* name) const {
+  if (suffix->head_bits != 0) return;
+  // The suffix alone, then all the rest.
+  if (suffix->at < name->coded) encode(name->coded == SIZE_MAX ? suffix->at : 0, name);
+  encode_head(*name, suffix);
 }
 
 void DomainSet::encode(size_t from, Name* name) const {

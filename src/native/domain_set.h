@@ -1,6 +1,6 @@
 // The walk over the suffixes of one name in a compiled domain set, in place. src/feed/index.ts describes the layout and
-// src/feed/buckets.ts is the twin of this. Whatever the buffer and the question hold,
-// nothing outside of them is read. What lies behind the end reads as zero, as it does there.
+// src/feed/buckets.ts is the twin of this. Whatever the buffer and the question hold, nothing outside of them is read; what
+// lies behind the end of the buckets reads as zero, as it does there.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -43,9 +43,10 @@ class DomainSet {
 
   explicit DomainSet(const Parts& parts);
 
-  // Writes to `found` what is stored of the suffixes of the name in wire form that fills `length` bytes of `question`, the
-  // shortest first: labels before it, group, and word and bit at which the stored name begins. Nothing for what is no name.
-  void find(const uint8_t* question, size_t length, uint32_t* found) const;
+  // Writes to `found` what is stored of the suffixes of the name in wire form that begins the `size` bytes of `question`
+  // and has its root label there, the shortest first: labels before it, group, and word and bit at which the stored name
+  // begins. Nothing for what is no name. `question` has kQuestion bytes.
+  void find(const uint8_t* question, size_t size, uint32_t* found) const;
 
   // Writes the stored name that begins at a bit of a word, at most kMostText bytes; returns how many, its end left out.
   size_t text(size_t word, uint32_t bit, char* out) const;
@@ -67,7 +68,9 @@ class DomainSet {
   static constexpr uint32_t kShortCodes = 1 << kShortBits;
   void index_short_codes() const;
   // The group, kAbsent or kInterior; and where the name stands.
-  int64_t probe(const Name& name, const Suffix& suffix, uint32_t* place) const;
+  int64_t probe(Name* name, Suffix* suffix, uint32_t* place) const;
+  // Makes what `equals` compares, once.
+  void encode_for(Suffix* suffix, Name* name) const;
   bool equals(const Name& name, const Suffix& suffix, size_t bit) const;
   void encode(size_t from, Name* name) const;
   void encode_head(const Name& name, Suffix* suffix) const;
@@ -83,6 +86,7 @@ class DomainSet {
   uint32_t key0_;
   uint32_t key1_;
   uint32_t group_bits_;
+  bool waits_;
   // Of each context.
   std::vector<uint16_t> sets_;
   // kSymbols for each set.

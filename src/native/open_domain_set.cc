@@ -1,5 +1,6 @@
 // Domain sets in place, one for each time that one is opened: `find` and `text` are functions of their own rather than
 // calls with a handle, whose unwrapping would cost as much as the look-up.
+#include <algorithm>
 #include <memory>
 
 #include "addon.h"
@@ -20,18 +21,18 @@ napi_value wrong_arguments(napi_env env) {
   return nullptr;
 }
 
-// find(length)
+// find(size)
 napi_value find(napi_env env, napi_callback_info info) {
   size_t count = 1;
   napi_value value = nullptr;
   void* data = nullptr;
-  uint32_t length = 0;
+  uint32_t size = 0;
   if (napi_get_cb_info(env, info, &count, &value, nullptr, &data) != napi_ok ||
-      napi_get_value_uint32(env, value, &length) != napi_ok) {
+      napi_get_value_uint32(env, value, &size) != napi_ok) {
     return wrong_arguments(env);
   }
   const auto* open = static_cast<const OpenSet*>(data);
-  open->set.find(open->question.get(), length, open->found.get());
+  open->set.find(open->question.get(), std::min<size_t>(size, DomainSet::kQuestion), open->found.get());
   return nullptr;
 }
 
