@@ -51,6 +51,12 @@ feeds:
   t.notMatch(one.stdout, /nets|missing|idle/);
   t.match(await run("update", "missing"), { status: 1 });
   t.match(await run("update", "idle"), { status: 2, stderr: /feed `idle` is off; set `enabled: true` in/ });
+  t.match(await run("test", "idle", "a.example"), {
+    status: 0,
+    stderr: /feed `idle` is off: it lists nothing/,
+  });
+  t.match(await run("test", "missing", "a.example"), { status: 0, stderr: /`missing` has no list in use/ });
+  t.match(await run("test", "own", "a.example"), { status: 0, stderr: "" });
   t.match(await run("update", "other"), { status: 1, stderr: /TM_NOT_FOUND/ });
 
   writeFileSync(join(folder, "own.txt"), names(1));

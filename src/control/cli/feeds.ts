@@ -229,8 +229,14 @@ const showFeed: Action<JsonOption> = async (context, { json }, name = "") => {
 };
 
 const testFeed: Action<JsonOption> = async (context, { json }, name = "", target = "") => {
-  const hits = (await context.intelligence()).test(context.places, name, target);
+  const intelligence = await context.intelligence();
+  const hits = intelligence.test(context.places, name, target);
   const { output } = context;
+  const feed = intelligence.reports(context.places, () => undefined)?.find((one) => one.name === name);
+  if (feed !== undefined && (!feed.enabled || feed.loadedAt === null)) {
+    const what = feed.enabled ? "has no list in use" : "is off";
+    context.complain(`tidesman: feed \`${name}\` ${what}: it lists nothing\n`);
+  }
   if (json === true) output.json({ target, listed: hits.length > 0, hits });
   else if (hits.length === 0) output.text(`${target} is not listed by ${name === "all" ? "any feed" : name}`);
   else for (const hit of hits) output.text(`${target} is listed by ${hit.feed}: ${hit.entry} (${hit.match})`);
