@@ -70,7 +70,13 @@ export function controlDependencies(daemon: Daemon): ControlDependencies {
       };
     },
     replay: (request) => replayReport(daemon, request),
-    why: (name, target) => why(daemon.parts, daemon.internal(), findContainer(daemon.parts, name), target),
+    why: (name, target) =>
+      why(
+        daemon.parts,
+        { internal: daemon.internal(), lookupsRedirected: daemon.config.dns.redirect },
+        findContainer(daemon.parts, name),
+        target,
+      ),
     ...exemptionDependencies(daemon),
     async unblock(name) {
       const { container, result, error } = await daemon.parts.blocker.unblock(name);

@@ -14,10 +14,19 @@ import type { Address, Decision, PolicyEvent, Profile } from "./policy/types.ts"
 const TYPE_A = 1;
 const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132, icmp: 1, icmpv6: 58 } as const;
 
+/** What of the host decides beside policy. */
+export interface WhyAround {
+  readonly internal: InternalPrefixes;
+  /** Whether what is sent to port 53 of any address arrives at the DNS proxy. */
+  readonly lookupsRedirected: boolean;
+}
+
+const LOOKUP_PORT = 53;
+
 /** Judges a name, or a connection with the names that the container resolved its address from. */
 export async function why(
   parts: Parts,
-  internal: InternalPrefixes,
+  around: WhyAround,
   container: Container,
   target: WhyTarget,
 ): Promise<WhyReport> {
@@ -31,7 +40,7 @@ export async function why(
   const judged =
     target.kind === "name"
       ? { subject: target.name, names: [], judgements: judgeName(parts, profile, target.name) }
-      : await judgeConnection(parts, internal, sender, profile, target, notes);
+      : await judgeConnection(parts, around, sender, profile, target, notes);
   return {
     container: auditContainer(container),
     state: container.state,
@@ -67,7 +76,7 @@ function judgeName(parts: Parts, profile: Profile, name: string): Judgement[] {
 
 async function judgeConnection(
   parts: Parts,
-  internal: InternalPrefixes,
+  around: WhyAround,
   container: Container,
   profile: Profile,
   target: Extract<WhyTarget, { kind: "connection" }>,
@@ -76,11 +85,25 @@ async function judgeConnection(
   const { address, port, protocol, assumed } = target;
   const destination = parseAddress(address) as Address;
   const names = await parts.data.names(container.id, address);
-  const internet = !internal.contains(destination, 0, destination.length);
+  const internet = !around.internal.contains(destination, 0, destination.length);
   if (assumed) notes.push(`no port was given; ${port}/${protocol} was judged`);
   if (!internet) notes.push("the address is internal: lists and models of outbound ports do not concern it");
   const place = address.includes(":") ? `[${address}]` : address;
   const subject = `${place}:${port}/${protocol}`;
+  if (around.lookupsRedirected && port === LOOKUP_PORT && (protocol === "udp" || protocol === "tcp")) {
+    const message = `connection to ${subject} ends at the DNS proxy, whatever its address: lookups are judged by name`;
+    const judgement: Judgement = {
+      event: "connection",
+      subject,
+      message,
+      verdict: "allow",
+      effect: null,
+      attackType: null,
+      rule: profile.rule,
+      reasons: [],
+    };
+    return { subject, names, judgements: [judgement] };
+  }
   const event: PolicyEvent = {
     kind: "connection",
     profile,

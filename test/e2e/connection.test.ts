@@ -108,6 +108,19 @@ await inLab(t, async (world) => {
     t.equal(await free.fetch(INTERNET.good, 8080), "answered");
   });
 
+  await t.test("why tells what would become of a connection, and which is a lookup", async (t) => {
+    const why = (target: string) => appliance.cli("why", "guarded", target);
+    t.match(await why(`${INTERNET.denied}:80`), { status: 1, stdout: /explicitlyDeniedIP/ });
+    t.match(
+      await why(`::ffff:${INTERNET.denied}`),
+      { status: 1, stdout: /explicitlyDeniedIP/ },
+      "IPv4, mapped",
+    );
+    t.match(await why(`${INTERNET.denied}:53/udp`), { status: 0, stdout: /ends at the DNS\s+proxy/ });
+    t.strictSame(await guarded.lookup("good.example", `@${INTERNET.denied}`), [INTERNET.good], "as it does");
+    t.match(await why(`${INTERNET.denied}:53/sctp`), { status: 1 });
+  });
+
   await t.test("to the host itself", async (t) => {
     const program = new URL("../../scripts/world/programs/echo.mts", import.meta.url).pathname;
     const log = `${world.directory}/host-echo.log`;
