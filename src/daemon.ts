@@ -324,7 +324,15 @@ export class Daemon {
     });
     this.#closers.push(() => sockets.stop());
     const blocking = new Blocking({ blocker, registry, data, clock, log });
-    const findings = new Findings({ audits, incidents, registry, models, revisions, clock });
+    const findings = new Findings({
+      audits,
+      incidents,
+      registry,
+      models,
+      revisions,
+      clock,
+      native: this.#native,
+    });
     this.#parts = {
       audits,
       incidents,

@@ -10,8 +10,10 @@ import type { Container } from "./container/types.ts";
 import type { FeedReport } from "./control/types.ts";
 import type { GivenExemption } from "./exemptions.ts";
 import type { ModelStore } from "./model/store.ts";
+import type { Native } from "./native/types.ts";
 import { protocolName } from "./packet/finding.ts";
 import type { Flood } from "./packet/ruleset.ts";
+import { translationOf } from "./packet/translation.ts";
 import { parseExempt } from "./policy/exemption.ts";
 import type { Finding, Observation } from "./policy/types.ts";
 import type { Revisions } from "./revisions.ts";
@@ -27,6 +29,7 @@ export interface FindingsOptions {
   readonly models: Pick<ModelStore, "updateReason" | "withdraw">;
   readonly revisions: Revisions;
   readonly clock: Clock;
+  readonly native: Pick<Native, "conntrackStates">;
 }
 
 export class Findings {
@@ -51,9 +54,17 @@ export class Findings {
     const update = container === null ? null : models.updateReason(finding.reasons, container);
     const withdrawn = container === null ? null : models.withdraw(finding, container);
     const more = [update, withdrawn].filter((reason) => reason !== null);
-    const told = more.length === 0 ? finding : { ...finding, reasons: [...finding.reasons, ...more] };
+    const known = more.length === 0 ? finding : { ...finding, reasons: [...finding.reasons, ...more] };
+    const told = { ...known, message: known.message + this.#translation(finding) };
     const record = this.#options.audits.take(told, container);
     this.#options.incidents.observe(told, record, container);
+  }
+
+  /** What was judged is where the container wanted to go; where the host leads what passes is told beside it. */
+  #translation({ effect, connection }: Finding): string {
+    if (effect !== "alert" || connection === null) return "";
+    const translated = translationOf(this.#options.native, connection);
+    return translated === null ? "" : ` (the host leads it to ${translated})`;
   }
 
   /** A container ended: what is found of it later still gets its facts. */

@@ -1,9 +1,9 @@
 // What became of single flows: each looked up by the tuple of its first packet (a hash lookup in the kernel, not a walk of
 // the table), many to one sendto. The kernel answers all before sendto returns.
 //
-// A row of 40 bytes, as FLOW in types.ts says:
-//   u8 family (4, 6)   u8 protocol   u8 state (written here)   u8 -   be16 source port   be16 destination port
-//   u8 source[16]   u8 destination[16]
+// A row of 60 bytes, as FLOW in types.ts says; what is in parentheses is written here:
+//   u8 family (4, 6)   u8 protocol   u8 (state)   u8 -   be16 source port   be16 destination port
+//   u8 source[16]   u8 destination[16]   u8 (translated[16])   be16 (translated port)   u16 -
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter/nf_conntrack_common.h>
@@ -20,7 +20,8 @@
 namespace tidesman {
 namespace {
 
-constexpr size_t kRow = 40, kProtocol = 1, kState = 2, kSourcePort = 4, kPort = 6, kSource = 8, kDestination = 24;
+constexpr size_t kRow = 60, kProtocol = 1, kState = 2, kSourcePort = 4, kPort = 6, kSource = 8, kDestination = 24,
+                 kTranslated = 40, kTranslatedPort = 56;
 enum State : uint8_t { kUnknown, kGone, kUnanswered, kAnswered };
 // Answers to one sendto have to find room in the socket's receive buffer.
 constexpr size_t kBatch = 32;
@@ -44,8 +45,27 @@ void append_request(const uint8_t* row, uint32_t sequence, std::vector<uint8_t>*
   bytes->insert(bytes->end(), finished.begin(), finished.end());
 }
 
+// Who answers, by the tuple of the answer (CTA_TUPLE_REPLY): where the flow is translated to.
+void read_reply(const Attribute& tuple, uint8_t* row) {
+  AttributeReader parts(tuple);
+  Attribute part;
+  while (parts.next(&part)) {
+    AttributeReader fields(part);
+    Attribute field;
+    while (fields.next(&field)) {
+      if (part.type == CTA_TUPLE_IP && field.type == CTA_IP_V4_SRC && field.length == 4) {
+        memcpy(row + kTranslated, field.data, 4);
+      } else if (part.type == CTA_TUPLE_IP && field.type == CTA_IP_V6_SRC && field.length == 16) {
+        memcpy(row + kTranslated, field.data, 16);
+      } else if (part.type == CTA_TUPLE_PROTO && field.type == CTA_PROTO_SRC_PORT && field.length == 2) {
+        memcpy(row + kTranslatedPort, field.data, 2);
+      }
+    }
+  }
+}
+
 // The state that an answer tells; kUnknown with `error` set when the kernel refused.
-State read_answer(const Message& message, int* error) {
+State read_answer(const Message& message, uint8_t* row, int* error) {
   if (message.type == NLMSG_ERROR) {
     int refusal = 0;
     if (message.length >= sizeof refusal) memcpy(&refusal, message.data, sizeof refusal);
@@ -56,15 +76,17 @@ State read_answer(const Message& message, int* error) {
   if (message.length < sizeof(nfgenmsg)) return kUnknown;
   AttributeReader reader(message.data + sizeof(nfgenmsg), message.length - sizeof(nfgenmsg));
   Attribute attribute;
+  State state = kUnknown;
   while (reader.next(&attribute, true)) {
-    if (attribute.type == CTA_STATUS) return attribute.be32() & IPS_SEEN_REPLY ? kAnswered : kUnanswered;
+    if (attribute.type == CTA_TUPLE_REPLY) read_reply(attribute, row);
+    if (attribute.type == CTA_STATUS) state = attribute.be32() & IPS_SEEN_REPLY ? kAnswered : kUnanswered;
   }
-  return kUnknown;
+  return state;
 }
 
 }  // namespace
 
-// conntrackStates(flows, count): writes the state of each row
+// conntrackStates(flows, count): writes the state of each row, and where it leads if it is there
 napi_value conntrack_states(napi_env env, napi_callback_info info) {
   size_t given = 2;
   napi_value values[2] = {};
@@ -95,7 +117,8 @@ napi_value conntrack_states(napi_env env, napi_callback_info info) {
     }
     int refused = 0;
     error = socket.exchange_many(requests, sequence, size, [&](size_t index, const Message& message) {
-      rows[(first + index) * kRow + kState] = read_answer(message, &refused);
+      uint8_t* row = rows + (first + index) * kRow;
+      row[kState] = read_answer(message, row, &refused);
     });
     if (error == 0) error = refused;
   }

@@ -59,6 +59,8 @@ export interface FakeFlow {
   readonly protocol?: number;
   readonly sourcePort?: number;
   readonly answered?: boolean;
+  /** Where NAT leads it; absent: to its destination. */
+  readonly translated?: { readonly address: string; readonly port: number };
 }
 
 /** A listening socket; its family is that of its address. */
@@ -254,6 +256,10 @@ export class FakeNative implements Native {
       );
       const there = found?.answered === true ? FLOW_STATE.ANSWERED : FLOW_STATE.UNANSWERED;
       flows[row + FLOW.STATE] = found === undefined ? FLOW_STATE.GONE : there;
+      if (found === undefined) continue;
+      const { address, port } = found.translated ?? { address: destination, port: found.port ?? 0 };
+      flows.set(parseAddress(address) ?? [], row + FLOW.TRANSLATED);
+      view.setUint16(row + FLOW.TRANSLATED_PORT, port);
     }
   }
 

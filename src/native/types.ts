@@ -240,7 +240,10 @@ export const FLOW = {
   PORT: 6,
   SOURCE: 8,
   DESTINATION: 24,
-  STRIDE: 40,
+  /** Of a flow that is there: its destination as the host's NAT has translated it, or the same. */
+  TRANSLATED: 40,
+  TRANSLATED_PORT: 56,
+  STRIDE: 60,
 } as const;
 
 /**
@@ -278,7 +281,8 @@ export interface Native {
   /** Sets the bits `mask` of the mark to `mark` on every conntrack entry with original source `address`. Returns how many. */
   conntrackMark(address: string, mark: number, mask: number): number;
   /**
-   * Looks up flows by the tuple of their first packet and writes the state of each: `count` rows of FLOW, at most 4096.
+   * Looks up flows by the tuple of their first packet and writes the state of each, and of those that are there where they
+   * lead: `count` rows of FLOW, at most 4096.
    * One system call for 32 rows and one for each answer, 2 to 6 microseconds a row; safe on the data thread.
    */
   conntrackStates(flows: Uint8Array, count: number): void;

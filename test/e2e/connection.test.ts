@@ -10,6 +10,8 @@ import { inLab, startAppliance } from "./lab.ts";
 
 const NEIGHBOUR = "172.31.0.50";
 const REUSED = "172.31.0.60";
+/** An address that is nobody's, as a cluster's services have: the host leads it elsewhere. */
+const SERVICE = "198.51.100.77";
 
 const GUARDED: RuleFile = {
   name: "guarded",
@@ -23,6 +25,13 @@ const GUARDED: RuleFile = {
     outboundPorts: { allowed: ["1-65535"], denied: [8080] },
     intelligence: "prevent",
   },
+};
+
+const WATCHED: RuleFile = {
+  name: "watched",
+  scope: { containers: ["watched*"] },
+  dns: { effect: "alert" },
+  network: { effect: "alert", outboundAddresses: { denied: [SERVICE] } },
 };
 
 /** What the container's `session.mts` printed so far. */
@@ -44,7 +53,7 @@ function session(
 
 await inLab(t, async (world) => {
   const appliance = await startAppliance(t, world, "connections", {
-    rules: [GUARDED, CATCH_ALL],
+    rules: [GUARDED, WATCHED, CATCH_ALL],
     listedAddresses: [INTERNET.evil, INTERNET.evil6],
   });
   const free = await world.engine.run("free");
@@ -135,6 +144,26 @@ await inLab(t, async (world) => {
       echo.kill("SIGKILL");
     }
   });
+
+  await t.test(
+    "a translated destination: judged as it was asked for, told with where it leads",
+    async (t) => {
+      const watched = await world.engine.run("watched");
+      const to = `${INTERNET.denied}:7`;
+      const rule = `-d ${SERVICE} -p udp --dport 8181 -j DNAT --to-destination ${to}`.split(" ");
+      await world.host.run("iptables", ["-t", "nat", "-I", "PREROUTING", ...rule]);
+      try {
+        t.ok(await guarded.echoes(SERVICE, 8181), "denied is where it leads to, and that was not asked for");
+        t.ok(await watched.echoes(SERVICE, 8181));
+        const audit = await appliance.audit("the alert", ({ container }) => container?.name === watched.name);
+        t.match(audit.connection, { destination: SERVICE, port: 8181 });
+        t.match(audit.message, `(the host leads it to ${to})`);
+      } finally {
+        await world.host.run("iptables", ["-t", "nat", "-D", "PREROUTING", ...rule]);
+      }
+      await watched.remove();
+    },
+  );
 
   await t.test("between containers of one bridge", async (t) => {
     await world.engine.run("neighbour", {

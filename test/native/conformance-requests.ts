@@ -87,6 +87,9 @@ export function requestConformance(t: Test, world: World): void {
       t.strictSame(states(), [FLOW_STATE.UNANSWERED, ...others]);
       await world.answerFlow(family);
       t.strictSame(states(), [FLOW_STATE.ANSWERED, ...others]);
+      const led = rows.subarray(FLOW.TRANSLATED, FLOW.TRANSLATED + destination.length);
+      t.strictSame([...led], [...destination], "nothing translates it");
+      t.equal(view.getUint16(FLOW.TRANSLATED_PORT), FLOW_PORT);
       native.conntrackDelete(first);
       t.strictSame(states(), [FLOW_STATE.GONE, ...others]);
       rows[FLOW.STATE] = 77;

@@ -16,7 +16,7 @@ const attempts: Record<string, () => unknown> = {
   ipset: () => native.ipsetAdd("tm-any", "198.51.100.1"),
   conntrackDelete: () => native.conntrackDelete("198.51.100.1"),
   conntrackMark: () => native.conntrackMark("198.51.100.1", 1, 1),
-  conntrackStates: () => native.conntrackStates(Uint8Array.of(4, 17, ...new Uint8Array(38)), 1),
+  conntrackStates: () => native.conntrackStates(Uint8Array.of(4, 17, ...new Uint8Array(58)), 1),
   mark: () => arena.open({ ...socket, mark: 1 }),
   namespace: () => native.links("/proc/self/ns/net"),
   links: () => native.links().length > 0,
