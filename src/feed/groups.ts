@@ -95,7 +95,7 @@ export class Groups {
   readonly #members: Uint32Array;
   readonly #sources: readonly FeedSource[];
 
-  /** Throws TM_FEED when the table does not fit into the buffer. */
+  /** Throws TM_FEED when the table does not fit into the buffer, or to `sources`. */
   constructor(buffer: SharedArrayBuffer, header: Uint32Array, sources: readonly FeedSource[]) {
     this.count = header[HEADER.GROUPS]!;
     const at = header[HEADER.GROUPS_AT]!;
@@ -106,6 +106,14 @@ export class Groups {
       throw new TidesmanError("TM_FEED", "the groups of the compiled feeds are cut; compile the feeds again");
     }
     this.#members = new Uint32Array(buffer, membersAt, members);
+    // What a look-up runs over and reads is bounded once, here.
+    const ordered = this.#starts.every((start, index, starts) => start >= (starts[index - 1] ?? 0));
+    if (!ordered || this.#members.some((member) => member >>> 1 >= sources.length)) {
+      throw new TidesmanError(
+        "TM_FEED",
+        "the groups of the compiled feeds are corrupt; compile the feeds again",
+      );
+    }
     this.#sources = sources;
   }
 

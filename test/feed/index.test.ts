@@ -6,7 +6,7 @@ import { parseAddress, parsePrefix, prefixContains } from "../../src/address.ts"
 import { TidesmanError } from "../../src/errors.ts";
 import type { FeedList } from "../../src/feed/compile.ts";
 import { DomainSet } from "../../src/feed/domain-set.ts";
-import { directoryWord, nextDirectoryWord, ROW_BUCKETS, ROW_WORDS } from "../../src/feed/format.ts";
+import { directoryWord, HEADER, nextDirectoryWord, ROW_BUCKETS, ROW_WORDS } from "../../src/feed/format.ts";
 import { SuffixHash } from "../../src/feed/hash.ts";
 import { openFeeds } from "../../src/feed/index.ts";
 import { parseAddresses, parseDomains } from "../../src/feed/parse.ts";
@@ -428,6 +428,27 @@ t.test("a buffer that is truncated, corrupt, foreign or newer is refused", async
     }
   }
   t.throws(() => compileFeeds([], new Uint8Array(7)), RangeError);
+});
+
+t.test("groups that would not end, or are of feeds that are not there, are refused", async (t) => {
+  const lists = [feed("one", "domain", ["a.example", "b.example"]), feed("two", "domain", ["b.example"])];
+  const compiled = compileFeeds(lists, SEED);
+  const at = new Uint32Array(compiled.domains, 0, 32)[HEADER.GROUPS_AT]! / 4;
+  const groups = new Uint32Array(compiled.domains, 0, 32)[HEADER.GROUPS]!;
+  // The first begins at no member that there is; the last member is of another feed.
+  for (const [word, value] of [
+    [at, 0xffffffff],
+    [at + 1, 0xfffffff0],
+    [at + groups + 1, 99],
+  ] as const) {
+    const domains = new SharedArrayBuffer(compiled.domains.byteLength);
+    new Uint8Array(domains).set(new Uint8Array(compiled.domains));
+    new Uint32Array(domains)[word] = value;
+    t.throws(() => openFeeds({ ...compiled, domains }, { trusted: true }), {
+      code: "TM_FEED",
+      message: /groups .* are corrupt/,
+    });
+  }
 });
 
 t.test("a trusted buffer with rubbish in it ends every look-up", async () => {
