@@ -2,9 +2,11 @@
  * The daemon's log: one JSON object a line on standard output (systemd's journal keeps it as it is), or one readable
  * line on a terminal. Parts log through children (`log.child({ part: "dns" })`).
  */
+import { writeSync } from "node:fs";
 import { pino } from "pino";
 import type { Config } from "./config.ts";
 import { printable } from "./control/printable.ts";
+import { systemCode } from "./errors.ts";
 
 /** A pino logger: `log.info({ fields }, "message")`. */
 export type Log = pino.Logger;
@@ -14,12 +16,31 @@ export interface LogOptions {
   /** One readable line instead of JSON. */
   readonly readable: boolean;
   readonly colour: boolean;
-  /** Takes whole lines, their end included. Default: standard output, at once. */
+  /** Takes whole lines, their end included; throws for one that it does not take. Default: standard output, at once. */
   readonly write?: (line: string) => void;
 }
 
+/**
+ * A log that nobody takes, on a full disk or behind a reader that is gone, ends nothing: its lines are lost, and how many is
+ * told when one is taken again.
+ */
 export function createLogger(options: LogOptions): Log {
-  const write = options.write ?? ((line: string) => void process.stdout.write(line));
+  const write = options.write ?? writeOut;
+  let lost = 0;
+  let why = "";
+  const take = (line: string): void => {
+    try {
+      write(line);
+    } catch (error) {
+      lost++;
+      why = systemCode(error) ?? String(error);
+      return;
+    }
+    if (lost === 0) return;
+    const count = lost;
+    lost = 0;
+    log.warn(`lines of this log that could not be written, and are lost: ${count} (${why})`);
+  };
   const settings: pino.LoggerOptions = {
     level: options.level,
     // A host runs one daemon; pid and host name are the journal's to know.
@@ -30,9 +51,16 @@ export function createLogger(options: LogOptions): Log {
     errorKey: "error",
   };
   const destination = options.readable
-    ? { write: (line: string) => write(readableLine(line, options)) }
-    : { write };
-  return pino(settings, destination);
+    ? { write: (line: string) => take(readableLine(line, options)) }
+    : { write: take };
+  const log = pino(settings, destination);
+  return log;
+}
+
+/** By the descriptor: a stream would be closed for good by its first error. */
+function writeOut(line: string): void {
+  const bytes = Buffer.from(line);
+  for (let at = 0; at < bytes.length; ) at += writeSync(1, bytes, at);
 }
 
 /** A child that says which part of the daemon speaks (`dns`, `packet`, `containers`). */

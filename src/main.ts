@@ -4,6 +4,7 @@ import { systemClock } from "./clock.ts";
 import type { Context, FileReaders, Intelligence } from "./control/cli/context.ts";
 import { Output } from "./control/cli/output.ts";
 import { runProgram } from "./control/cli/program.ts";
+import { EXIT } from "./errors.ts";
 
 async function readers(): Promise<FileReaders> {
   const [
@@ -48,11 +49,14 @@ async function doctor(): ReturnType<Context["doctor"]> {
   return (patient) => examine({ ...patient, host: systemHost(Math.random) });
 }
 
-// A reader that has seen enough (`| head`) is no error: what is left has nobody to go to.
+// A reader that has seen enough (`| head`) is no error: what is left has nobody to go to. Of all else (a full disk) the answer is
+// not complete, which must not look like one.
 for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-    process.exit();
+  stream.on("error", ({ code, message }: NodeJS.ErrnoException) => {
+    if (code === "EPIPE") process.exit();
+    if (stream === process.stdout)
+      process.stderr.write(`tidesman: the output cannot be written: ${message}\n`);
+    process.exit(EXIT.usage);
   });
 }
 

@@ -29,6 +29,35 @@ t.test("a checkout that is not set up says so", async (t) => {
   });
 });
 
+t.test("an answer that cannot be written is no answer", async (t) => {
+  const ran = execute("sh", ["-c", 'exec "$0" version > /dev/full', COMMAND]);
+  await t.rejects(ran, { code: 2, stderr: /^tidesman: the output cannot be written: ENOSPC.*\n$/ });
+});
+
+t.test(
+  "lines of the log that nobody takes end nothing, and are told when they are taken again",
+  async (t) => {
+    const lines: string[] = [];
+    let full = false;
+    const log = createLogger({
+      level: "info",
+      readable: false,
+      colour: false,
+      write(line) {
+        if (full) throw Object.assign(new Error("no space"), { code: "ENOSPC" });
+        lines.push(JSON.parse(line).msg);
+      },
+    });
+    log.info("one");
+    full = true;
+    for (const text of ["two", "three"]) partLog(log, "dns").info(text);
+    full = false;
+    for (const text of ["four", "five"]) log.info(text);
+    const lost = "lines of this log that could not be written, and are lost: 2 (ENOSPC)";
+    t.strictSame(lines, ["one", "four", lost, "five"]);
+  },
+);
+
 t.test("a status loads neither the daemon nor what only the daemon needs", async (t) => {
   const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
   const program = `
