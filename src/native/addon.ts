@@ -103,6 +103,34 @@ export interface Addon {
   buildDomains(lists: readonly Uint8Array[], key0: number, key1: number): DomainParts;
 }
 
+/** All of them, so that an addon of other sources is known by what it lacks. */
+const FUNCTIONS = Object.keys({
+  openPacketQueue: true,
+  packetQueueVerdict: true,
+  packetQueueOverruns: true,
+  closePacketQueue: true,
+  openUdpArena: true,
+  openUdpSocket: true,
+  flushUdpArena: true,
+  closeUdpArena: true,
+  udpSocketRefused: true,
+  closeUdpSocket: true,
+  listLinks: true,
+  setLink: true,
+  watchLinks: true,
+  unwatchLinks: true,
+  changeIpset: true,
+  deleteConntrack: true,
+  markConntrack: true,
+  conntrackStates: true,
+  resetConnections: true,
+  listListeners: true,
+  openDomainSet: true,
+  watchReadable: true,
+  unwatchReadable: true,
+  buildDomains: true,
+} satisfies Record<keyof Addon, true>);
+
 /** Beside this file (source and built form), or in the source tree when only that was built. */
 const PLACES: readonly string[] = ["./tidesman.node", "../../src/native/tidesman.node"].map((place) =>
   fileURLToPath(new URL(place, import.meta.url)),
@@ -115,14 +143,18 @@ export function loadAddon(places: readonly string[] = PLACES): Addon {
   if (place === undefined) {
     throw new TidesmanError("TM_NATIVE_MISSING", `the native addon \`${places[0]}\` is missing: ${remedy}`);
   }
+  const refuse = (why: string, cause?: unknown): never => {
+    throw new TidesmanError("TM_NATIVE_MISSING", `the native addon \`${place}\` ${why}: ${remedy}`, {
+      cause,
+    });
+  };
+  let addon: Partial<Addon>;
   try {
-    return createRequire(import.meta.url)(place);
+    addon = createRequire(import.meta.url)(place);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new TidesmanError(
-      "TM_NATIVE_MISSING",
-      `the native addon \`${place}\` cannot be loaded (${reason}): ${remedy}`,
-      { cause: error },
-    );
+    return refuse(`cannot be loaded (${error instanceof Error ? error.message : String(error)})`, error);
   }
+  const isWhole = (candidate: Partial<Addon>): candidate is Addon =>
+    FUNCTIONS.every((name) => name in candidate);
+  return isWhole(addon) ? addon : refuse("was built from other sources");
 }

@@ -89,4 +89,10 @@ t.test("an addon that is missing or broken says how to build it", async (t) => {
   const place = join(directory, "tidesman.node");
   writeFileSync(place, "not a library");
   t.throws(() => loadNative([place]), { code: "TM_NATIVE_MISSING", message: /cannot be loaded.*make -C/ });
+  const old = join(directory, "old.cjs");
+  writeFileSync(old, "exports.openPacketQueue = () => undefined;");
+  t.throws(() => loadNative([old]), {
+    code: "TM_NATIVE_MISSING",
+    message: /built from other sources.*make -C/,
+  });
 });
