@@ -44,7 +44,7 @@ feeds:
   t.match(first.stdout, /^own: a new list of 30 entries: 30 added, 0 dropped$/m);
   t.match(first.stdout, /^nets: a new list of 1 entry: 1 added, 0 dropped$/m);
   t.match(first.stdout, /^nets: left out 1 entry in internal networks: 10\.1\.2\.3$/m);
-  t.match(first.stdout, /missing\.txt` does not exist/);
+  t.match(first.stdout, /missing\.txt`\s+does not exist/);
 
   const one = await run("update", "own");
   t.match(one, { status: 0, stdout: /^No list changed\.$/m }, "another feed's failure is not its own");
