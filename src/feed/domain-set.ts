@@ -100,9 +100,10 @@ export class DomainSet {
     for (let size = bytes[end]; size !== 0; size = bytes[end]) {
       if (size === undefined || size > 63) return 0;
       end += size + 1;
+      // However many labels follow.
+      if (end - offset >= QUESTION) return 0;
     }
     const size = end - offset + 1;
-    if (size > QUESTION) return 0;
     for (let at = 0; at < size; at++) question[at] = bytes[offset + at]!;
     return size;
   }

@@ -2,7 +2,8 @@
  * Compiled feeds: two flat buffers that every thread reads in place, as does the addon. compile.ts writes them.
  *
  * All numbers are unsigned and little-endian, as the machines are that the runtime is pinned for: what is written in words
- * of 32 bits is read in words of 16. `u32[n]` is a word of the header, which has 128 bytes; words not named are 0. Offsets are bytes from the beginning of the buffer.
+ * of 32 bits is read in words of 16. `u32[n]` is a word of the header, which has 128 bytes; words not named are 0. Offsets
+ * are bytes from the beginning of the buffer.
  *
  *     both       u32[0]  magic, "TMDS" (domains) or "TMAS" (addresses) when read as bytes
  *                u32[1]  version of the layout; a reader refuses any but its own
